@@ -1,0 +1,114 @@
+//! The cache of decoded blocks, by the physical place of their bytes.
+//!
+//! Protect first, then read: [`BlockCache::insert`]'s caller marks the granules before it reads the bytes, so that no
+//! write between the two goes unseen. A block that crosses pages is registered on both.
+
+use std::rc::Rc;
+
+use guest_mem::{GuestMem, PAGE_SIZE, granules};
+use rustc_hash::FxHashMap;
+
+use crate::block::{Block, BlockKey};
+
+/// Records kept before the whole cache is dropped: 24 MiB.
+const MAX_OPS: usize = 600_000;
+
+/// Decoded blocks of one machine.
+pub struct BlockCache<H> {
+    blocks: FxHashMap<BlockKey, Rc<Block<H>>>,
+    /// Blocks with bytes on a RAM page.
+    pages: FxHashMap<usize, Vec<Rc<Block<H>>>>,
+    ops: usize,
+    /// Blocks formed since power-on.
+    pub formed: u64,
+    /// Blocks dropped because their bytes were written.
+    pub invalidated: u64,
+}
+
+impl<H> Default for BlockCache<H> {
+    fn default() -> Self {
+        Self { blocks: FxHashMap::default(), pages: FxHashMap::default(), ops: 0, formed: 0, invalidated: 0 }
+    }
+}
+
+impl<H> BlockCache<H> {
+    /// The block at a place, if it is decoded. For a block that crosses pages the caller checks `second_page`.
+    pub fn get(&self, key: BlockKey) -> Option<&Rc<Block<H>>> {
+        self.blocks.get(&key)
+    }
+
+    /// Adds a block and marks its granules as code.
+    pub fn insert(&mut self, mem: &GuestMem, block: Block<H>) -> Rc<Block<H>> {
+        if self.ops + block.ops.len() > MAX_OPS {
+            self.clear(mem);
+        }
+        self.ops += block.ops.len();
+        self.formed += 1;
+        let block = Rc::new(block);
+        for (offset, length) in pieces(&block) {
+            mem.mark_code(offset, length);
+            self.pages.entry(offset / PAGE_SIZE).or_default().push(Rc::clone(&block));
+        }
+        if let Some(old) = self.blocks.insert(block.key, Rc::clone(&block)) {
+            self.remove(mem, &old);
+        }
+        block
+    }
+
+    /// Drops the blocks whose bytes were written. Call when `mem.code_written()`.
+    pub fn invalidate_written(&mut self, mem: &GuestMem) {
+        for (page, touched) in mem.take_code_writes() {
+            let Some(blocks) = self.pages.get(&page) else { continue };
+            let hit: Vec<_> = blocks.iter().filter(|block| page_mask(block, page) & touched != 0).cloned().collect();
+            for block in hit {
+                self.invalidated += 1;
+                if self.blocks.get(&block.key).is_some_and(|current| Rc::ptr_eq(current, &block)) {
+                    self.blocks.remove(&block.key);
+                }
+                self.remove(mem, &block);
+            }
+        }
+    }
+
+    /// Drops everything.
+    pub fn clear(&mut self, mem: &GuestMem) {
+        for (&page, blocks) in &self.pages {
+            mem.set_code_marks(page, 0);
+            for block in blocks {
+                block.valid.set(false);
+            }
+        }
+        self.pages.clear();
+        self.blocks.clear();
+        self.ops = 0;
+    }
+
+    /// Takes a block off its pages and re-derives their marks.
+    fn remove(&mut self, mem: &GuestMem, block: &Rc<Block<H>>) {
+        block.valid.set(false);
+        self.ops -= block.ops.len();
+        for (offset, _) in pieces(block) {
+            let page = offset / PAGE_SIZE;
+            if let Some(list) = self.pages.get_mut(&page) {
+                list.retain(|other| !Rc::ptr_eq(other, block));
+                mem.set_code_marks(page, list.iter().fold(0, |marks, other| marks | page_mask(other, page)));
+                if list.is_empty() {
+                    self.pages.remove(&page);
+                }
+            }
+        }
+    }
+}
+
+/// The one or two (RAM offset, length) pieces of a block's bytes.
+fn pieces<H>(block: &Block<H>) -> impl Iterator<Item = (usize, usize)> {
+    let start = block.key.ram_offset;
+    let first = block.length.min(PAGE_SIZE - start % PAGE_SIZE);
+    let second = block.second_page.map(|page| (page, block.length - first));
+    std::iter::once((start, first)).chain(second)
+}
+
+/// Granules of `page` that the block's bytes are in.
+fn page_mask<H>(block: &Block<H>, page: usize) -> u64 {
+    pieces(block).filter(|(offset, _)| offset / PAGE_SIZE == page).fold(0, |mask, (offset, length)| mask | granules(offset % PAGE_SIZE, length))
+}

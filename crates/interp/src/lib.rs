@@ -1,0 +1,71 @@
+//! The interpreter: the specification that every other tier is tested against.
+//!
+//! # How an instruction runs
+//!
+//! [`select`] maps a decoded instruction to a [`Handler`]; decoding packs its operands into an [`Op`] beside it. A
+//! handler gets the [`Core`] and the `Op` and returns [`Exec`]:
+//!
+//! - `Ok(())`: the instruction is complete. RIP ([`cpu::RIP`]) was already the next instruction's when the handler began; branches replace it.
+//! - `Err(Stop::Fault)`: nothing architectural has changed; [`Core::fault`] says which exception. Use [`Core::raise`].
+//! - `Err(Stop::Exit)`: a device must answer first; the instruction runs again from its start with the answer (see [`device`]).
+//!
+//! So every handler *probes, then commits*: no register, flag or RSP changes before the last access that can fault or
+//! exit. [`Core::read`], [`Core::write`] and [`Core::update`] (read-modify-write) make all accesses, with segment, canonical and paging checks.
+//!
+//! # A family
+//!
+//! Each family file exposes `select(&Instruction) -> Option<Selected<Handler>>`: `Some(plain(f))` for ordinary
+//! instructions, `Some(ends(f))` where the block must end (the instruction may change mode, mappings or
+//! interruptibility), `Some(alone(f))` for instructions that count several times (`rep`). Generic operand forms are in [`operand`].
+//!
+//! Undefined flags and vendor-specific results follow one table, stated at each place as "(undefined; the table says ...)".
+#![forbid(unsafe_code)]
+
+mod arith;
+mod core;
+pub mod device;
+mod memory;
+pub mod operand;
+
+use decode::Selected;
+use iced_x86::Instruction;
+
+pub use crate::core::{Attention, Core, Exec, Stop};
+
+/// What executes one instruction.
+#[derive(Clone, Copy)]
+pub struct Handler(pub fn(&mut Core, &Op) -> Exec);
+
+/// A decoded instruction with its handler.
+pub type Op = decode::Op<Handler>;
+/// A block of such.
+pub type Block = decode::Block<Handler>;
+
+/// An instruction after which the next one follows in the same block.
+pub(crate) fn plain(f: fn(&mut Core, &Op) -> Exec) -> Selected<Handler> {
+    Selected { handler: Handler(f), ends_block: false, alone: false }
+}
+
+/// An instruction that ends its block.
+pub(crate) fn ends(f: fn(&mut Core, &Op) -> Exec) -> Selected<Handler> {
+    Selected { handler: Handler(f), ends_block: true, alone: false }
+}
+
+/// An instruction that has a block of its own.
+pub(crate) fn alone(f: fn(&mut Core, &Op) -> Exec) -> Selected<Handler> {
+    Selected { handler: Handler(f), ends_block: true, alone: true }
+}
+
+/// The handler of an instruction; #UD for what no family knows.
+pub fn select(instruction: &Instruction) -> Selected<Handler> {
+    if instruction.is_invalid() {
+        return ends(undefined);
+    }
+    const FAMILIES: &[fn(&Instruction) -> Option<Selected<Handler>>] = &[arith::select];
+    FAMILIES.iter().find_map(|family| family(instruction)).unwrap_or(ends(undefined))
+}
+
+/// Invalid opcode.
+fn undefined(core: &mut Core, _: &Op) -> Exec {
+    Err(core.raise(cpu::Fault::UD))
+}

@@ -24,9 +24,13 @@ export function parseCpuOption(text: string): CpuInput {
     if (part.startsWith("vendor=")) cpu.vendor = part.slice("vendor=".length);
     else if (name !== undefined) features.push({ name, enabled: sign === "+" });
     else {
-      throw new VmError("VM_USAGE", `"${part}" in the CPU option "${text}" is neither vendor=V, +feature nor -feature`, {
-        hint: "for example: --cpu x86-64-v2@1,vendor=AuthenticAMD,-aes",
-      });
+      throw new VmError(
+        "VM_USAGE",
+        `"${part}" in the CPU option "${text}" is neither vendor=V, +feature nor -feature`,
+        {
+          hint: "for example: --cpu x86-64-v2@1,vendor=AuthenticAMD,-aes",
+        },
+      );
     }
   }
   return features.length === 0 ? cpu : { ...cpu, features };
@@ -40,9 +44,13 @@ export function parseDiskOption(text: string): DiskInput {
   const [path = "", ...flags] = text.split(",");
   const unknown = flags.find((flag) => flag !== "ro");
   if (path === "" || unknown !== undefined) {
-    throw new VmError("VM_USAGE", `"${text}" is not a disk: ${path === "" ? "the file is missing" : `unknown flag "${unknown}"`}`, {
-      hint: "write --disk FILE or --disk FILE,ro",
-    });
+    throw new VmError(
+      "VM_USAGE",
+      `"${text}" is not a disk: ${path === "" ? "the file is missing" : `unknown flag "${unknown}"`}`,
+      {
+        hint: "write --disk FILE or --disk FILE,ro",
+      },
+    );
   }
   return { path: resolve(path), readOnly: flags.length > 0 };
 }

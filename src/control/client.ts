@@ -34,6 +34,7 @@ export class ControlClient {
   readonly #events: ClientEvents;
   readonly #calls = new Map<number, Call>();
   #nextId = 1;
+  #released = false;
 
   private constructor(socket: Socket, events: ClientEvents) {
     this.#socket = socket;
@@ -72,7 +73,9 @@ export class ControlClient {
         resolve(opening);
       });
       opening.once("error", (cause) => {
-        reject(new VmError("VM_PROCESS_DIED", `the VM process does not answer at ${address}: ${cause.message}`, { cause }));
+        reject(
+          new VmError("VM_PROCESS_DIED", `the VM process does not answer at ${address}: ${cause.message}`, { cause }),
+        );
       });
     });
     const client = new ControlClient(socket, events);
@@ -104,8 +107,14 @@ export class ControlClient {
 
   /** Stops or goes on taking what the VM process sends; while stopped, the guest is held back. */
   hold(stopped: boolean): void {
-    if (stopped) this.#socket.pause();
+    if (stopped && !this.#released) this.#socket.pause();
     else this.#socket.resume();
+  }
+
+  /** Takes all that comes from now on, however far the readers are behind: the VM is about to end. */
+  release(): void {
+    this.#released = true;
+    this.hold(false);
   }
 
   close(): void {

@@ -31,7 +31,11 @@ export interface VmProcess {
 export async function launch(request: Launch): Promise<VmProcess> {
   // From src/control and from dist/control alike, this is the compiled entry point.
   const entry = fileURLToPath(new URL("../../dist/control/vm-process.js", import.meta.url));
-  const child = spawn(process.execPath, [entry], { detached: true, stdio: ["pipe", "pipe", "pipe"], windowsHide: true });
+  const child = spawn(process.execPath, [entry], {
+    detached: true,
+    stdio: ["pipe", "pipe", "pipe"],
+    windowsHide: true,
+  });
   // A process that dies early breaks these pipes; its exit tells why.
   child.stdin.on("error", () => {});
   const exited = describeExit(child);

@@ -46,7 +46,8 @@ export class FrameDecoder {
       const length = this.#pending.readUInt32LE(0);
       const type = this.#pending.readUInt8(4);
       if (length > MAX_PAYLOAD_BYTES) throw new VmError("VM_PROTOCOL", `a frame of ${length} bytes is too long`);
-      if (type !== FRAME.message && type !== FRAME.serial0) throw new VmError("VM_PROTOCOL", `unknown frame type ${type}`);
+      if (type !== FRAME.message && type !== FRAME.serial0)
+        throw new VmError("VM_PROTOCOL", `unknown frame type ${type}`);
       if (this.#pending.length < HEADER_BYTES + length) break;
       frames.push({ type, payload: this.#pending.subarray(HEADER_BYTES, HEADER_BYTES + length) });
       this.#pending = this.#pending.subarray(HEADER_BYTES + length);

@@ -6,6 +6,8 @@ import { AsyncQueue } from "./async-queue.js";
 
 /** Output kept for `output` and `waitFor`, in characters; older output is forgotten. */
 const TRANSCRIPT_CHARACTERS = 8 * 1024 * 1024;
+/** Output kept for the first iterator, in bytes, until there is one. */
+const EARLY_BYTES = 8 * 1024 * 1024;
 /** An iterator that is this many chunks behind holds the guest back. */
 const MAX_CHUNKS_BEHIND = 256;
 /** How much of the output a failed wait shows. */
@@ -34,6 +36,9 @@ export class SerialConsole {
   readonly #decoder = new TextDecoder();
   readonly #readers = new Set<AsyncQueue<Uint8Array>>();
   readonly #depths = new Map<AsyncQueue<Uint8Array>, number>();
+  /** What came before the first iterator; undefined from then on. */
+  #early: Uint8Array[] | undefined = [];
+  #earlyBytes = 0;
   #waiters: Waiter[] = [];
   #transcript = "";
   /** Where in the transcript the next `waitFor` starts to look. */
@@ -87,19 +92,24 @@ export class SerialConsole {
   }
 
   /**
-   * The output as bytes, chunk by chunk, from now on, until the VM ends. A reader that stops taking chunks holds the
-   * guest back; one that leaves its loop does not.
+   * The output as bytes, chunk by chunk, until the VM ends. The first iteration begins with the guest's first byte (or
+   * the newest 8 MiB), a later one with what comes from then on. A reader that stops taking chunks holds the guest
+   * back; one that leaves its loop does not.
    */
   [Symbol.asyncIterator](): AsyncIterableIterator<Uint8Array> {
     const reader: AsyncQueue<Uint8Array> = new AsyncQueue((depth) => this.#depth(reader, depth));
+    const early = this.#early ?? [];
+    this.#early = undefined;
+    this.#readers.add(reader);
+    for (const chunk of early) reader.push(chunk);
     if (this.#ended) reader.close();
-    else this.#readers.add(reader);
     return reader;
   }
 
   /** Called by `Vm` with what the guest wrote. */
   receive(bytes: Uint8Array): void {
     for (const reader of this.#readers) reader.push(bytes);
+    this.#keepEarly(bytes);
     this.#append(this.#decoder.decode(bytes, { stream: true }));
   }
 
@@ -110,6 +120,13 @@ export class SerialConsole {
     this.#append(this.#decoder.decode());
     for (const reader of this.#readers) reader.close();
     this.#rejectAll();
+  }
+
+  #keepEarly(bytes: Uint8Array): void {
+    if (this.#early === undefined) return;
+    this.#early.push(bytes);
+    this.#earlyBytes += bytes.length;
+    while (this.#earlyBytes > EARLY_BYTES) this.#earlyBytes -= this.#early.shift()?.length ?? 0;
   }
 
   #append(text: string): void {

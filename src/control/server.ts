@@ -63,7 +63,9 @@ export class ControlServer {
   listen(): Promise<void> {
     return new Promise((resolve, reject) => {
       this.#server.once("error", (cause) => {
-        reject(new VmError("VM_PROTOCOL", `the control socket ${this.address} cannot be made: ${cause.message}`, { cause }));
+        reject(
+          new VmError("VM_PROTOCOL", `the control socket ${this.address} cannot be made: ${cause.message}`, { cause }),
+        );
       });
       this.#server.listen(this.address, resolve);
     });
@@ -77,7 +79,9 @@ export class ControlServer {
   /** Lets the owner take everything queued, others for a moment, and closes. */
   async close(): Promise<void> {
     this.#server.close();
-    await Promise.all([...this.#sessions].map((session) => session.end(session === this.#owner ? undefined : LINGER_MS)));
+    await Promise.all(
+      [...this.#sessions].map((session) => session.end(session === this.#owner ? undefined : LINGER_MS)),
+    );
     this.remove();
   }
 
@@ -116,9 +120,13 @@ export class ControlServer {
       throw new VmError("VM_PROTOCOL", "the token is wrong", { hint: "only who started this VM may control it" });
     }
     if (hello.data.protocol !== PROTOCOL_VERSION) {
-      throw new VmError("VM_PROTOCOL", `this VM speaks control protocol ${PROTOCOL_VERSION}, not ${hello.data.protocol}`, {
-        hint: "use the vmdeck version that started the VM",
-      });
+      throw new VmError(
+        "VM_PROTOCOL",
+        `this VM speaks control protocol ${PROTOCOL_VERSION}, not ${hello.data.protocol}`,
+        {
+          hint: "use the vmdeck version that started the VM",
+        },
+      );
     }
     session.greeted = true;
     return { protocol: PROTOCOL_VERSION, pid: process.pid };

@@ -49,7 +49,8 @@ function parseLaunch(line: string): Launch {
     throw new VmError("VM_PROTOCOL", "the launch message is not JSON", { cause });
   }
   const launch = launchSchema.safeParse(value);
-  if (!launch.success) throw new VmError("VM_PROTOCOL", "the launch message is not understood", { cause: launch.error });
+  if (!launch.success)
+    throw new VmError("VM_PROTOCOL", "the launch message is not understood", { cause: launch.error });
   return launch.data;
 }
 
@@ -82,13 +83,16 @@ async function runVm(launch: Extract<Launch, { kind: "vm" }>, lost: Promise<void
     machine.finish({ kind: "killed" });
     return "orphaned" as const;
   });
-  for (const signal of ["SIGTERM", "SIGINT", "SIGHUP"] as const) process.on(signal, () => machine.finish({ kind: "killed" }));
+  for (const signal of ["SIGTERM", "SIGINT", "SIGHUP"] as const)
+    process.on(signal, () => machine.finish({ kind: "killed" }));
 
   const patience = setTimeout(() => machine.finish({ kind: "killed" }), START_PATIENCE_MS);
-  await Promise.race([started, machine.finished]);
+  await Promise.race([started, machine.finishRequested]);
   clearTimeout(patience);
   const limit =
-    launch.timeoutMs === undefined ? undefined : setTimeout(() => machine.finish({ kind: "timeout" }), launch.timeoutMs);
+    launch.timeoutMs === undefined
+      ? undefined
+      : setTimeout(() => machine.finish({ kind: "timeout" }), launch.timeoutMs);
   const end: MachineEnd = await machine.run();
   clearTimeout(limit);
 

@@ -2,7 +2,7 @@
  * The public `Vm`: an asynchronous client of a VM process. No call of it runs guest code in its caller.
  */
 import { randomBytes } from "node:crypto";
-import { rm } from "node:fs/promises";
+import { rm, rmdir } from "node:fs/promises";
 import { dirname } from "node:path";
 import { VmError } from "../errors.js";
 import { registersFromJson } from "../native/addon-engine.js";
@@ -102,8 +102,8 @@ export class Vm implements AsyncDisposable {
   async kill(): Promise<void> {
     const force = setTimeout(() => this.#process.destroy(), KILL_PATIENCE_MS);
     try {
-      // A VM that has ended does not answer, and a held-back one must be able to.
-      this.#client.hold(false);
+      // A VM that has ended does not answer, and one whose reader stands still must be able to.
+      this.#client.release();
       await this.#client.call("kill").catch(() => {});
       await this.#process.exited;
     } finally {
@@ -201,5 +201,6 @@ async function join(process: VmProcess, token: string): Promise<VmParts> {
 /** The VM process removes its socket itself, unless it was ended by force. */
 async function removeSocket({ answer }: VmProcess): Promise<void> {
   if (answer.kind !== "ready" || globalThis.process.platform === "win32") return;
-  await rm(dirname(answer.address), { recursive: true, force: true });
+  await rm(answer.address, { force: true });
+  await rmdir(dirname(answer.address)).catch(() => {});
 }

@@ -1,7 +1,8 @@
 /**
  * The PC's cascaded pair of 8259A interrupt controllers (Intel 8259A datasheet, 231468) with the edge/level control
  * registers of the south bridge (ICH9 datasheet, 13.4): ICW1..4, OCW1..3, every form of EOI and rotation, special
- * mask, special fully nested and automatic EOI modes, poll, and the spurious interrupts 7 and 15.
+ * mask, special fully nested and automatic EOI modes, poll, and the spurious interrupt 7. A spurious 15 needs a request
+ * that vanishes between the two INTA cycles, which here are one moment.
  *
  * As in the south bridge, ELCR decides edge or level for each input and ICW1.LTIM is disregarded; the slave is wired
  * to input 2 of the master whatever ICW3 says. Left out: MCS-80 mode and buffered mode, which no PC can use.

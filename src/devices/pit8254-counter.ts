@@ -20,6 +20,8 @@ export class PitCounter {
 
   /** Count register as last written whole, as a number of ticks; undefined since the control word. */
   #written: number | undefined;
+  /** Modes 1 and 5: a count has been written since the last trigger. */
+  #untriggered = false;
   /** Ticks of the count being counted, 1..65536. */
   #count = 0;
   /** Tick at which the counting element was (or will be) loaded; undefined while nothing is to be counted. */
@@ -29,7 +31,7 @@ export class PitCounter {
   /** Modes 2 and 3: the tick at which the count register takes over, and the half it begins with. */
   #reload: number | undefined;
   #reloadLow = false;
-  /** Mode 3: the period begun at #start has its low half first. */
+  /** Mode 3: the period begun at #start has its low half first. Mode 1: OUT was low already when triggered. */
   #lowFirst = false;
 
   #lowByte: number | undefined;
@@ -49,6 +51,7 @@ export class PitCounter {
     this.#access = (value >> 4) & 3;
     this.#bcd = (value & 1) !== 0;
     this.#written = undefined;
+    this.#untriggered = false;
     this.#start = undefined;
     this.#paused = undefined;
     this.#reload = undefined;
@@ -115,10 +118,11 @@ export class PitCounter {
       case 2:
       case 3:
         this.#start = undefined;
+        this.#reload = undefined;
         if (high && this.#written !== undefined) this.#load(tick, this.#written);
         break;
       default:
-        if (high && this.#written !== undefined) this.#load(tick, this.#written);
+        if (high && this.#written !== undefined) this.#trigger(tick, this.#written);
         break;
     }
   }
@@ -131,7 +135,7 @@ export class PitCounter {
       case 0:
         return elapsed !== undefined && elapsed >= this.#count;
       case 1:
-        return elapsed === undefined || elapsed < 0 || elapsed >= this.#count;
+        return elapsed === undefined || elapsed >= this.#count || (elapsed < 0 && !this.#lowFirst);
       case 2:
         return elapsed === undefined || elapsed < 0 || elapsed % this.#count !== this.#count - 1;
       case 3:
@@ -165,6 +169,7 @@ export class PitCounter {
       bcd: this.#bcd,
       gate: this.#gate,
       written: this.#written ?? null,
+      untriggered: this.#untriggered,
       count: this.#count,
       start: this.#start ?? null,
       paused: this.#paused ?? null,
@@ -184,6 +189,7 @@ export class PitCounter {
     this.#bcd = saved.boolean("bcd");
     this.#gate = saved.boolean("gate");
     this.#written = saved.optionalNumber("written");
+    this.#untriggered = saved.boolean("untriggered");
     this.#count = saved.integer("count", 0, 0x1_0000);
     this.#start = saved.optionalNumber("start");
     this.#paused = saved.optionalNumber("paused");
@@ -215,7 +221,7 @@ export class PitCounter {
         }
         break;
       default:
-        // Modes 1 and 5 wait for the trigger.
+        this.#untriggered = true;
         break;
     }
   }
@@ -227,6 +233,13 @@ export class PitCounter {
     this.#paused = undefined;
     this.#reload = undefined;
     this.#lowFirst = false;
+    this.#untriggered = false;
+  }
+
+  #trigger(tick: number, count: number): void {
+    const wasLow = !this.output(tick);
+    this.#load(tick, count);
+    this.#lowFirst = wasLow;
   }
 
   #pause(tick: number, pause: boolean): void {
@@ -293,7 +306,7 @@ export class PitCounter {
   /** True once what was last written is in the counting element (status bit 6, null count, is clear). */
   #isLoaded(tick: number): boolean {
     this.#settle(tick);
-    return this.#start !== undefined && this.#reload === undefined && tick >= this.#start;
+    return !this.#untriggered && this.#start !== undefined && this.#reload === undefined && tick >= this.#start;
   }
 
   /** The counting element as the guest reads it, in binary or BCD. */

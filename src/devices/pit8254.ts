@@ -3,8 +3,8 @@
  * IRQ 0 with its gate tied high, counter 1 once the DRAM refresh, counter 2 on the speaker with its gate at port 0x61.
  * Control word, counter latch and read-back commands; each counter's modes are in pit8254-counter.ts.
  *
- * Counter 0 makes guest time visible as edges: its line is exact at every access and at each rise of OUT. A fall that
- * only ends in the next rise (modes 2 to 5) is drawn together with it, half the timer events for the same edges.
+ * IRQ 0 follows OUT when counter 0 is programmed and at each rise after that; a fall in between (modes 2 to 5) is drawn
+ * together with the rise that ends it: the same edges for half the timer events.
  */
 import { BytePorts } from "../bus/byte-ports.js";
 import type { PortBus } from "../bus/ports.js";
@@ -77,7 +77,7 @@ export class Pit8254 extends BytePorts implements Device {
     const index = port - FIRST_PORT;
     if (index === CONTROL) this.#writeControl(value);
     else this.#counters[index]?.write(this.#now(), value);
-    if (index === 0 || index === CONTROL) this.#follow();
+    if (index === 0) this.#follow();
   }
 
   #writeControl(value: number): void {
@@ -92,25 +92,33 @@ export class Pit8254 extends BytePorts implements Device {
       return;
     }
     const counter = this.#counters[select];
-    if ((value & 0x30) === 0) counter?.latchCount(now);
-    else counter?.writeControl(value);
+    if ((value & 0x30) === 0) {
+      counter?.latchCount(now);
+      return;
+    }
+    counter?.writeControl(value);
+    if (select === 0) this.#follow();
   }
 
   #now(): number {
     return this.#rate.ticksAt(this.#clock.nowNs());
   }
 
+  /** The rise may be served late, when OUT has long fallen again; the edge counts. */
   #onRise(): void {
     this.#irq.set(false);
-    this.#follow();
+    this.#irq.set(true);
+    this.#awaitRise();
   }
 
   /** Sets IRQ 0 to counter 0's OUT and waits for its next rise. */
   #follow(): void {
-    const now = this.#now();
-    const [counter] = this.#counters;
-    this.#irq.set(counter.output(now));
-    const next = counter.nextRise(now);
+    this.#irq.set(this.#counters[0].output(this.#now()));
+    this.#awaitRise();
+  }
+
+  #awaitRise(): void {
+    const next = this.#counters[0].nextRise(this.#now());
     if (next === undefined) this.#rise.cancel();
     else this.#rise.arm(this.#rate.nsAt(next));
   }

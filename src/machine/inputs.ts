@@ -141,9 +141,7 @@ export class MachineInputs implements Inputs {
   /** The newest entries, oldest first. */
   log(): InputRecord[] {
     const start = this.#logged % LOG_ENTRIES;
-    return this.#logged <= LOG_ENTRIES
-      ? this.#log.slice()
-      : [...this.#log.slice(start), ...this.#log.slice(0, start)];
+    return this.#logged <= LOG_ENTRIES ? this.#log.slice() : [...this.#log.slice(start), ...this.#log.slice(0, start)];
   }
 
   #arrive(arrival: Waiting): void {
@@ -176,7 +174,8 @@ function seededRandom(seed: number): (target: Uint8Array) => void {
   return (target) => {
     for (let offset = 0; offset < target.length; offset += 4) {
       const word = next();
-      for (let byte = 0; byte < 4 && offset + byte < target.length; byte++) target[offset + byte] = (word >>> (8 * byte)) & 0xff;
+      for (let byte = 0; byte < 4 && offset + byte < target.length; byte++)
+        target[offset + byte] = (word >>> (8 * byte)) & 0xff;
     }
   };
 }

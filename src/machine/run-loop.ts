@@ -261,7 +261,11 @@ export class RunLoop {
       await this.#parts.reboot();
     } catch (error) {
       const cause = error instanceof VmError ? `${error.message} (${error.code})` : String(error);
-      return { kind: "crash", reason: `the guest was reset and cannot be booted again: ${cause}`, dump: engine.dump(BOOT_CPU) };
+      return {
+        kind: "crash",
+        reason: `the guest was reset and cannot be booted again: ${cause}`,
+        dump: engine.dump(BOOT_CPU),
+      };
     }
     this.#parts.onReset(reason);
     clock.resume(0);

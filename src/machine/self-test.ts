@@ -78,7 +78,16 @@ function entryRegisters(): Registers {
     cr8: 0n,
     efer: 0n,
     apicBase: 0xfee0_0900n,
-    segments: [data, code, data, data, data, data, { ...flat(0, LDT), limit: 0xffff }, { ...flat(0, BUSY_TSS_32), limit: 0x67 }],
+    segments: [
+      data,
+      code,
+      data,
+      data,
+      data,
+      data,
+      { ...flat(0, LDT), limit: 0xffff },
+      { ...flat(0, BUSY_TSS_32), limit: 0x67 },
+    ],
     gdtr: { base: 0n, limit: 0 },
     idtr: { base: 0n, limit: 0 },
   };

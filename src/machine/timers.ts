@@ -48,7 +48,8 @@ export class TimerQueue {
   #firstDue(nowNs: number): QueuedTimer | undefined {
     let first: QueuedTimer | undefined;
     for (const timer of this.#timers) {
-      if (!timer.fired && timer.deadline <= nowNs && (first === undefined || timer.deadline < first.deadline)) first = timer;
+      if (!timer.fired && timer.deadline <= nowNs && (first === undefined || timer.deadline < first.deadline))
+        first = timer;
     }
     return first;
   }

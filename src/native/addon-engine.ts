@@ -21,13 +21,14 @@ const EXIT_PAGE_WORDS = 16;
 const TWO_32 = 2 ** 32;
 const ALL_ONES = 0xffff_ffff;
 
-/** What the addon says of itself and of the host processor. */
+/** What the addon says of itself. */
 export interface EngineInfo {
   readonly version: string;
-  /** Host architecture and operating system. */
-  readonly host: string;
-  /** Host processor features the engine makes use of. */
-  readonly features: readonly string[];
+  /** Processor architecture and operating system it was built for, as Rust names them. */
+  readonly arch: string;
+  readonly os: string;
+  readonly engines: readonly string[];
+  readonly cpuModels: readonly string[];
 }
 
 /**
@@ -100,8 +101,7 @@ class SharedExitPage implements ExitPage {
     return this.#wide(WORD.guestNs);
   }
   get wakeDeadlineNs(): number {
-    const never =
-      this.#words[WORD.wakeDeadlineNs] === ALL_ONES && this.#words[WORD.wakeDeadlineNs + 1] === ALL_ONES;
+    const never = this.#words[WORD.wakeDeadlineNs] === ALL_ONES && this.#words[WORD.wakeDeadlineNs + 1] === ALL_ONES;
     return never ? Number.POSITIVE_INFINITY : this.#wide(WORD.wakeDeadlineNs);
   }
 
@@ -120,7 +120,8 @@ class AddonEngine implements Engine {
   readonly #raw: RawMachine;
 
   constructor(addon: Addon, options: EngineOptions) {
-    const words = new Uint32Array(EXIT_PAGE_WORDS);
+    // On a buffer of its own: V8 keeps small arrays without one inside its heap, where they move.
+    const words = new Uint32Array(new ArrayBuffer(EXIT_PAGE_WORDS * Uint32Array.BYTES_PER_ELEMENT));
     this.exit = new SharedExitPage(words);
     try {
       this.#raw = new addon.NativeMachine(JSON.stringify(options), words);
@@ -199,6 +200,9 @@ class AddonEngine implements Engine {
   }
   setRegisters(vcpu: number, registers: Registers): void {
     this.#call(() => this.#raw.setRegistersJson(vcpu, registersToJson(registers)));
+  }
+  enterVirtualWire(): void {
+    this.#call(() => this.#raw.enterVirtualWire());
   }
   reset(): void {
     this.#call(() => this.#raw.reset());

@@ -177,6 +177,11 @@ export interface Engine {
 
   registers(vcpu: number): Registers;
   setRegisters(vcpu: number, registers: Registers): void;
+  /**
+   * Leaves the Local APICs as firmware does (virtual wire: enabled, the 8259 on LINT0, NMI on LINT1); for boots
+   * that enter a kernel without firmware, after `reset` and `setRegisters`.
+   */
+  enterVirtualWire(): void;
   /** Power-on reset of all vCPUs and their Local APICs; memory and the clock stay. */
   reset(): void;
   stats(): EngineStats;

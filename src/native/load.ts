@@ -26,6 +26,7 @@ export interface RawMachine {
   nmi(vcpu: number): void;
   registersJson(vcpu: number): string;
   setRegistersJson(vcpu: number, registers: string): void;
+  enterVirtualWire(): void;
   reset(): void;
   statsJson(): string;
   dump(vcpu: number): string;
@@ -67,7 +68,7 @@ function runsOnMusl(): boolean {
 export function loadAddon(environment: NodeJS.ProcessEnv = process.env): LoadedAddon {
   const tag = platformTag(process.platform, process.arch, runsOnMusl());
   const require = createRequire(import.meta.url);
-  const explicit = environment["VMDECK_NATIVE_PATH"];
+  const explicit = environment.VMDECK_NATIVE_PATH;
   // From src/native and from dist/native alike, this is the package's dist/native.
   const built = fileURLToPath(new URL(`../../dist/native/vmdeck.${tag}.node`, import.meta.url));
   const origin = explicit ?? (existsSync(built) ? built : `@vmdeck/native-${tag}`);

@@ -15,7 +15,12 @@ export type CpioEntry =
   | (CpioEntryBase & { readonly kind: "directory"; readonly mode?: number })
   | (CpioEntryBase & { readonly kind: "file"; readonly mode?: number; readonly contents: Uint8Array })
   | (CpioEntryBase & { readonly kind: "symlink"; readonly target: string })
-  | (CpioEntryBase & { readonly kind: "character-device"; readonly mode?: number; readonly major: number; readonly minor: number });
+  | (CpioEntryBase & {
+      readonly kind: "character-device";
+      readonly mode?: number;
+      readonly major: number;
+      readonly minor: number;
+    });
 
 const MAGIC = "070701";
 const HEADER_BYTES = 110;
@@ -142,7 +147,8 @@ function member(path: string, inode: number, mtime: number, what: Described): Ui
 
 function checkPath(path: string, seen: Set<string>): void {
   const sound = path.split("/").every((part) => part !== "" && part !== "." && part !== "..") && !path.includes("\0");
-  if (!sound || path === TRAILER || seen.has(path)) throw new VmError("VM_INTERNAL", `bad or repeated cpio path "${path}"`);
+  if (!sound || path === TRAILER || seen.has(path))
+    throw new VmError("VM_INTERNAL", `bad or repeated cpio path "${path}"`);
   seen.add(path);
 }
 

@@ -19,7 +19,9 @@ export interface HomeSources {
 /**
  * The data directory's absolute path: VMDECK_HOME if set, else the platform's place for user data. Creates nothing.
  */
-export function resolveHome(sources: HomeSources = { env: process.env, platform: process.platform, userHome: homedir() }): string {
+export function resolveHome(
+  sources: HomeSources = { env: process.env, platform: process.platform, userHome: homedir() },
+): string {
   const { env, platform, userHome } = sources;
   if (env.VMDECK_HOME) return resolve(env.VMDECK_HOME);
   if (platform === "win32") return join(env.LOCALAPPDATA || join(userHome, "AppData", "Local"), "vmdeck");

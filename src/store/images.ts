@@ -21,9 +21,7 @@ export const manifestSchema = z.strictObject({
   builtAt: z.iso.datetime(),
   /** Kernel command line the image wants. */
   append: z.string(),
-  packages: z.array(
-    z.strictObject({ name: z.string(), version: z.string(), architecture: z.string(), sha256 }),
-  ),
+  packages: z.array(z.strictObject({ name: z.string(), version: z.string(), architecture: z.string(), sha256 })),
   kernel: imageFile,
   initrd: imageFile,
 });
@@ -108,7 +106,10 @@ export async function publishImage(home: string, contents: ImageContents): Promi
     await mkdir(finished, { mode: 0o700 });
     await writeDurably(join(finished, FILES.kernel), contents.kernel);
     await writeDurably(join(finished, FILES.initrd), contents.initrd);
-    await writeDurably(join(finished, FILES.manifest), `${JSON.stringify(manifestSchema.parse(manifest), undefined, 2)}\n`);
+    await writeDurably(
+      join(finished, FILES.manifest),
+      `${JSON.stringify(manifestSchema.parse(manifest), undefined, 2)}\n`,
+    );
     await syncDirectory(finished);
     await moveIntoPlace(home, finished, contents.name);
     return located(home, manifest);

@@ -317,6 +317,15 @@ export class VirtualContext implements DeviceContext {
     return pin;
   }
 
+  /** Switches the devices off: no timer is armed any more and no line is held. A new device may take their place. */
+  switchOff(): void {
+    this.clock.cancelAll();
+    for (const [gsi, holders] of this.#holders) {
+      if (holders.size > 0) this.irqEdges.push({ gsi, high: false, atNs: this.clock.nowNs() });
+      holders.clear();
+    }
+  }
+
   warn(device: string, message: string): void {
     this.warnings.push({ device, message });
   }

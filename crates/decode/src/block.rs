@@ -39,6 +39,8 @@ pub struct Block<H> {
     pub length: usize,
     /// RAM offset of the second page's first byte, where a single instruction crosses pages.
     pub second_page: Option<usize>,
+    /// The last instruction asked for the block to end there: the run loop looks around after it.
+    pub ends_stretch: bool,
     /// Cleared when its bytes are written; a running block is left after the current instruction.
     pub valid: Cell<bool>,
 }
@@ -58,6 +60,7 @@ pub fn form<H: Copy>(
     let mut ops: Vec<Op<H>> = Vec::with_capacity(8);
     let mut instruction = Instruction::default();
     let mut length = 0;
+    let mut ends_stretch = false;
     while decoder.can_decode() && ops.len() < MAX_OPS {
         decoder.decode_out(&mut instruction);
         let runs_out = instruction.is_invalid() && bytes.len() - length < MAX_LENGTH;
@@ -75,6 +78,7 @@ pub fn form<H: Copy>(
         op.position = ops.len() as u8;
         ops.push(op);
         let ends = instruction.is_invalid() || instruction.flow_control() != FlowControl::Next || selected.ends_block || selected.alone;
+        ends_stretch = selected.ends_block;
         if ends || crossing.is_some() {
             break;
         }
@@ -83,5 +87,5 @@ pub fn form<H: Copy>(
         return None;
     }
     let second_page = crossing.filter(|first_part| length > *first_part);
-    Some(Block { ops: ops.into_boxed_slice(), key, length, second_page, valid: Cell::new(true) })
+    Some(Block { ops: ops.into_boxed_slice(), key, length, second_page, ends_stretch, valid: Cell::new(true) })
 }

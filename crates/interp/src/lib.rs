@@ -22,10 +22,21 @@
 #![forbid(unsafe_code)]
 
 mod arith;
+mod atomic;
+mod bit;
+mod branch;
 mod core;
 pub mod device;
+mod flag;
+mod logic;
 mod memory;
+mod mov;
+mod muldiv;
 pub mod operand;
+mod shift;
+mod stack;
+mod string;
+mod x87;
 
 use decode::Selected;
 use iced_x86::Instruction;
@@ -61,7 +72,20 @@ pub fn select(instruction: &Instruction) -> Selected<Handler> {
     if instruction.is_invalid() {
         return ends(undefined);
     }
-    const FAMILIES: &[fn(&Instruction) -> Option<Selected<Handler>>] = &[arith::select];
+    const FAMILIES: &[fn(&Instruction) -> Option<Selected<Handler>>] = &[
+        mov::select,
+        arith::select,
+        logic::select,
+        branch::select,
+        stack::select,
+        shift::select,
+        bit::select,
+        muldiv::select,
+        string::select,
+        atomic::select,
+        flag::select,
+        x87::select,
+    ];
     FAMILIES.iter().find_map(|family| family(instruction)).unwrap_or(ends(undefined))
 }
 

@@ -165,7 +165,7 @@ impl Core {
             return self.load_target(target, linear);
         }
         let first_part = (PAGE - within) as usize;
-        let next = linear.wrapping_add(first_part as u64) & self.cpu.linear_mask;
+        let next = self.next_page(linear);
         let first = self.translate(linear, AccessKind::Read, view, seg)?;
         let second = self.translate(next, AccessKind::Read, view, seg)?;
         let mut bytes = [0; 16];
@@ -185,7 +185,7 @@ impl Core {
             return self.store_target(target, linear, value);
         }
         let first_part = (PAGE - within) as usize;
-        let next = linear.wrapping_add(first_part as u64) & self.cpu.linear_mask;
+        let next = self.next_page(linear);
         let first = self.translate(linear, AccessKind::Write, view, seg)?;
         let second = self.translate(next, AccessKind::Write, view, seg)?;
         for (index, byte) in value.to_le().into_iter().enumerate().take(T::SIZE) {
@@ -194,6 +194,13 @@ impl Core {
             self.store_target(target, at, byte)?;
         }
         Ok(())
+    }
+
+    /// The first byte of the page after that of `linear`. Outside 64-bit mode addresses wrap at 4 GiB, but not those of the
+    /// tables and stacks above it that an event delivered from compatibility mode uses.
+    fn next_page(&self, linear: u64) -> u64 {
+        let mask = if linear >> 32 == 0 { self.cpu.linear_mask } else { u64::MAX };
+        (linear | (PAGE - 1)).wrapping_add(1) & mask
     }
 
     fn load_target<T: Word>(&mut self, target: Target, linear: u64) -> Exec<T> {

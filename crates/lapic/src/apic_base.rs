@@ -71,11 +71,8 @@ impl LocalApic {
         }
         match (self.mode(), base.mode().ok_or(GeneralProtection)?) {
             (Mode::Disabled, Mode::X2Apic) | (Mode::X2Apic, Mode::XApic) => return Err(GeneralProtection),
-            (Mode::XApic, Mode::X2Apic) => {
-                // 11.12.5.1: all register state is kept but for the LDR and the high half of the ICR.
-                self.ldr = 0;
-                self.icr.set_high(0);
-            }
+            // 11.12.5.1: the high half of the ICR is not kept. Nor is the LDR, which x2APIC mode derives and never gives back.
+            (Mode::XApic, Mode::X2Apic) => self.icr.set_high(0),
             // 11.4.3: a disabled APIC forgets its state; doing so at once makes enabling it uniform.
             (Mode::XApic | Mode::X2Apic, Mode::Disabled) => self.init(),
             (Mode::Disabled, Mode::Disabled | Mode::XApic) | (Mode::XApic, Mode::XApic) | (Mode::X2Apic, Mode::X2Apic) => {}

@@ -1,5 +1,6 @@
 //! Add, multiply, divide, square root, fused multiply-add and compare on unpacked operands: what SSE and x87 have in common.
 //! The order of exceptions is SDM 1, 4.9.2: NaN operands, invalid and zero-divide, then denormal operands.
+//! Each operation has a `_finite` core, which callers with two normal operands enter at once.
 
 use crate::round::{Real, shift_right_sticky};
 use crate::unpacked::{Kind, Unpacked};
@@ -31,19 +32,7 @@ fn operand_fault(a: Unpacked, b: Unpacked) -> Option<Outcome> {
 }
 
 /// `a + b`, or `a - b` if `subtract`.
-#[inline(always)]
 pub(crate) fn add(a: Unpacked, b: Unpacked, subtract: bool, env: &mut Env) -> Outcome {
-    if a.is_finite() && b.is_finite() {
-        if !env.admit(a.denormal | b.denormal) {
-            return Stopped;
-        }
-        return sum(term(a, false), term(b, subtract), env.rounding);
-    }
-    add_special(a, b, subtract, env)
-}
-
-#[cold]
-fn add_special(a: Unpacked, b: Unpacked, subtract: bool, env: &mut Env) -> Outcome {
     if let Some(fault) = operand_fault(a, b) {
         return fault;
     }
@@ -59,8 +48,15 @@ fn add_special(a: Unpacked, b: Unpacked, subtract: bool, env: &mut Env) -> Outco
         (_, Kind::Infinity) => Infinity(b_sign),
         (Kind::Zero, Kind::Zero) => Zero(zero_sum_sign(a.sign, b_sign, env.rounding)),
         (Kind::Zero, _) => Outcome::Real(Real { sign: b_sign, ..exact(b) }),
-        _ => Outcome::Real(exact(a)),
+        (_, Kind::Zero) => Outcome::Real(exact(a)),
+        _ => add_finite(a, b, subtract, env.rounding),
     }
+}
+
+/// `a + b` or `a - b` of finite nonzero numbers.
+#[inline(always)]
+pub(crate) fn add_finite(a: Unpacked, b: Unpacked, subtract: bool, rounding: Rounding) -> Outcome {
+    sum(term(a, false), term(b, subtract), rounding)
 }
 
 fn zero_sum_sign(a: bool, b: bool, rounding: Rounding) -> bool {
@@ -68,26 +64,7 @@ fn zero_sum_sign(a: bool, b: bool, rounding: Rounding) -> bool {
 }
 
 /// `a * b`.
-#[inline(always)]
 pub(crate) fn mul(a: Unpacked, b: Unpacked, env: &mut Env) -> Outcome {
-    if a.is_finite() && b.is_finite() {
-        if !env.admit(a.denormal | b.denormal) {
-            return Stopped;
-        }
-        return Outcome::Real(product(a, b));
-    }
-    mul_special(a, b, env)
-}
-
-#[inline(always)]
-fn product(a: Unpacked, b: Unpacked) -> Real {
-    let sig = u128::from(a.sig) * u128::from(b.sig);
-    let high = (sig >> 127) as i32;
-    Real { sign: a.sign ^ b.sign, exp: a.exp + b.exp + high, sig: sig << (1 - high) }
-}
-
-#[cold]
-fn mul_special(a: Unpacked, b: Unpacked, env: &mut Env) -> Outcome {
     if let Some(fault) = operand_fault(a, b) {
         return fault;
     }
@@ -98,29 +75,25 @@ fn mul_special(a: Unpacked, b: Unpacked, env: &mut Env) -> Outcome {
         return Stopped;
     }
     let sign = a.sign ^ b.sign;
-    if a.is_infinity() || b.is_infinity() { Infinity(sign) } else { Zero(sign) }
+    if a.is_infinity() || b.is_infinity() {
+        Infinity(sign)
+    } else if a.is_zero() || b.is_zero() {
+        Zero(sign)
+    } else {
+        Outcome::Real(mul_finite(a, b))
+    }
+}
+
+/// `a * b` of finite nonzero numbers.
+#[inline(always)]
+pub(crate) fn mul_finite(a: Unpacked, b: Unpacked) -> Real {
+    let sig = u128::from(a.sig) * u128::from(b.sig);
+    let high = (sig >> 127) as i32;
+    Real { sign: a.sign ^ b.sign, exp: a.exp + b.exp + high, sig: sig << (1 - high) }
 }
 
 /// `a / b`.
-#[inline(always)]
 pub(crate) fn div(a: Unpacked, b: Unpacked, env: &mut Env) -> Outcome {
-    if a.is_finite() && b.is_finite() {
-        if !env.admit(a.denormal | b.denormal) {
-            return Stopped;
-        }
-        let less = a.sig < b.sig;
-        let dividend = u128::from(a.sig) << (63 + u32::from(less));
-        let divisor = u128::from(b.sig);
-        let quotient = dividend / divisor;
-        let rest = dividend - quotient * divisor;
-        let tail = if rest == 0 { 0 } else { u128::from(rest * 2 >= divisor) << 63 | u128::from(rest * 2 != divisor) };
-        return Outcome::Real(Real { sign: a.sign ^ b.sign, exp: a.exp - b.exp - i32::from(less), sig: quotient << 64 | tail });
-    }
-    div_special(a, b, env)
-}
-
-#[cold]
-fn div_special(a: Unpacked, b: Unpacked, env: &mut Env) -> Outcome {
     if let Some(fault) = operand_fault(a, b) {
         return fault;
     }
@@ -135,11 +108,28 @@ fn div_special(a: Unpacked, b: Unpacked, env: &mut Env) -> Outcome {
     if !env.admit(a.denormal | b.denormal) {
         return Stopped;
     }
-    if a.is_infinity() || b.is_zero() { Infinity(sign) } else { Zero(sign) }
+    if a.is_infinity() || b.is_zero() {
+        Infinity(sign)
+    } else if a.is_zero() || b.is_infinity() {
+        Zero(sign)
+    } else {
+        Outcome::Real(div_finite(a, b))
+    }
+}
+
+/// `a / b` of finite nonzero numbers.
+#[inline(always)]
+pub(crate) fn div_finite(a: Unpacked, b: Unpacked) -> Real {
+    let less = a.sig < b.sig;
+    let dividend = u128::from(a.sig) << (63 + u32::from(less));
+    let divisor = u128::from(b.sig);
+    let quotient = dividend / divisor;
+    let rest = dividend - quotient * divisor;
+    let tail = if rest == 0 { 0 } else { u128::from(rest * 2 >= divisor) << 63 | u128::from(rest * 2 != divisor) };
+    Real { sign: a.sign ^ b.sign, exp: a.exp - b.exp - i32::from(less), sig: quotient << 64 | tail }
 }
 
 /// The square root of `a`.
-#[inline(always)]
 pub(crate) fn sqrt(a: Unpacked, env: &mut Env) -> Outcome {
     match a.kind {
         Kind::Nan => return Nan,
@@ -151,29 +141,22 @@ pub(crate) fn sqrt(a: Unpacked, env: &mut Env) -> Outcome {
     if !env.admit(a.denormal) {
         return Stopped;
     }
+    Outcome::Real(sqrt_finite(a))
+}
+
+/// The square root of a finite positive number.
+#[inline(always)]
+pub(crate) fn sqrt_finite(a: Unpacked) -> Real {
     let radicand = u128::from(a.sig) << (63 + (a.exp & 1));
     let root = radicand.isqrt();
     let rest = radicand - root * root;
     // The root of a 128-bit integer lies above root + 1/2 exactly when the rest exceeds the root; it is never exactly there.
     let tail = u128::from(rest > root) << 63 | u128::from(rest != 0);
-    Outcome::Real(Real { sign: false, exp: a.exp >> 1, sig: root << 64 | tail })
+    Real { sign: false, exp: a.exp >> 1, sig: root << 64 | tail }
 }
 
 /// `a * b + c` with one rounding, for significands of at most 53 bits.
-#[inline(always)]
 pub(crate) fn mul_add(a: Unpacked, b: Unpacked, c: Unpacked, env: &mut Env) -> Outcome {
-    if a.is_finite() && b.is_finite() && c.is_finite() {
-        if !env.admit(a.denormal | b.denormal | c.denormal) {
-            return Stopped;
-        }
-        let product = product(a, b);
-        return sum(Real { sig: product.sig >> 1, ..product }, term(c, false), env.rounding);
-    }
-    mul_add_special(a, b, c, env)
-}
-
-#[cold]
-fn mul_add_special(a: Unpacked, b: Unpacked, c: Unpacked, env: &mut Env) -> Outcome {
     if a.is_nan() || b.is_nan() || c.is_nan() {
         return Nan;
     }
@@ -190,13 +173,22 @@ fn mul_add_special(a: Unpacked, b: Unpacked, c: Unpacked, env: &mut Env) -> Outc
         Infinity(sign)
     } else if c.is_infinity() {
         Infinity(c.sign)
-    } else if !zero {
-        Outcome::Real(product(a, b))
-    } else if c.is_zero() {
+    } else if zero && c.is_zero() {
         Zero(zero_sum_sign(sign, c.sign, env.rounding))
-    } else {
+    } else if zero {
         Outcome::Real(exact(c))
+    } else if c.is_zero() {
+        Outcome::Real(mul_finite(a, b))
+    } else {
+        mul_add_finite(a, b, c, env.rounding)
     }
+}
+
+/// `a * b + c` of finite nonzero numbers with significands of at most 53 bits.
+#[inline(always)]
+pub(crate) fn mul_add_finite(a: Unpacked, b: Unpacked, c: Unpacked, rounding: Rounding) -> Outcome {
+    let product = mul_finite(a, b);
+    sum(Real { sig: product.sig >> 1, ..product }, term(c, false), rounding)
 }
 
 /// Compares. Any NaN is invalid unless `quiet`, which admits quiet ones.

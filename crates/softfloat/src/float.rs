@@ -19,55 +19,48 @@ pub trait Float: Format {
     #[must_use]
     #[inline]
     fn add(self, rhs: Self, env: &mut Env) -> Self {
-        let (a, b) = open(self, rhs, env);
-        let outcome = arith::add(a, b, false, env);
-        close(outcome, env, |env| propagate(&[a, b], env))
+        binary(self, rhs, env, |a, b, rounding| arith::add_finite(a, b, false, rounding), |a, b, env| arith::add(a, b, false, env))
     }
 
     /// `self - rhs` (SUBSS, SUBSD).
     #[must_use]
     #[inline]
     fn sub(self, rhs: Self, env: &mut Env) -> Self {
-        let (a, b) = open(self, rhs, env);
-        let outcome = arith::add(a, b, true, env);
-        close(outcome, env, |env| propagate(&[a, b], env))
+        binary(self, rhs, env, |a, b, rounding| arith::add_finite(a, b, true, rounding), |a, b, env| arith::add(a, b, true, env))
     }
 
     /// `self * rhs` (MULSS, MULSD).
     #[must_use]
     #[inline]
     fn mul(self, rhs: Self, env: &mut Env) -> Self {
-        let (a, b) = open(self, rhs, env);
-        let outcome = arith::mul(a, b, env);
-        close(outcome, env, |env| propagate(&[a, b], env))
+        binary(self, rhs, env, |a, b, _| Outcome::Real(arith::mul_finite(a, b)), arith::mul)
     }
 
     /// `self / rhs` (DIVSS, DIVSD).
     #[must_use]
     #[inline]
     fn div(self, rhs: Self, env: &mut Env) -> Self {
-        let (a, b) = open(self, rhs, env);
-        let outcome = arith::div(a, b, env);
-        close(outcome, env, |env| propagate(&[a, b], env))
+        binary(self, rhs, env, |a, b, _| Outcome::Real(arith::div_finite(a, b)), arith::div)
     }
 
     /// The square root (SQRTSS, SQRTSD).
     #[must_use]
     #[inline]
     fn sqrt(self, env: &mut Env) -> Self {
-        let a = self.unpack(env.denormals_are_zero);
-        let outcome = arith::sqrt(a, env);
-        close(outcome, env, |env| propagate(&[a], env))
+        if let Some(a) = self.unpack_normal().filter(|a| !a.sign) {
+            return round(arith::sqrt_finite(a), env);
+        }
+        general(&[self], env, |[a], env| arith::sqrt(*a, env))
     }
 
     /// `self * m + a` with one rounding (the FMA family). The order of the NaN choice is `self`, `m`, `a`.
     #[must_use]
     #[inline]
     fn mul_add(self, m: Self, a: Self, env: &mut Env) -> Self {
-        let (x, y) = open(self, m, env);
-        let z = a.unpack(env.denormals_are_zero);
-        let outcome = arith::mul_add(x, y, z, env);
-        close(outcome, env, |env| propagate(&[x, y, z], env))
+        if let (Some(x), Some(y), Some(z)) = (self.unpack_normal(), m.unpack_normal(), a.unpack_normal()) {
+            return close(arith::mul_add_finite(x, y, z, env.rounding), env, |_| Self::indefinite());
+        }
+        general(&[self, m, a], env, |[x, y, z], env| arith::mul_add(*x, *y, *z, env))
     }
 
     /// The smaller (MINSS, MINSD): `rhs` if either is a NaN (which is invalid, quiet or not) or both are zeros.
@@ -189,6 +182,30 @@ pub(crate) fn convert<From: Format, To: Format>(from: From, env: &mut Env) -> To
     } else {
         To::infinity(a.sign)
     }
+}
+
+/// Two normal operands go straight to the arithmetic.
+#[inline(always)]
+fn binary<F: Format>(
+    a: F,
+    b: F,
+    env: &mut Env,
+    finite: impl Fn(Unpacked, Unpacked, Rounding) -> Outcome,
+    full: impl Fn(Unpacked, Unpacked, &mut Env) -> Outcome,
+) -> F {
+    if let (Some(a), Some(b)) = (a.unpack_normal(), b.unpack_normal()) {
+        return close(finite(a, b, env.rounding), env, |_| F::indefinite());
+    }
+    general(&[a, b], env, |[a, b], env| full(*a, *b, env))
+}
+
+/// Any operands.
+#[cold]
+#[inline(never)]
+fn general<F: Format, const N: usize>(operands: &[F; N], env: &mut Env, operation: impl Fn(&[Unpacked; N], &mut Env) -> Outcome) -> F {
+    let opened = operands.map(|it| it.unpack(env.denormals_are_zero));
+    let outcome = operation(&opened, env);
+    close(outcome, env, |env| propagate(&opened, env))
 }
 
 #[inline(always)]

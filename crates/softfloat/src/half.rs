@@ -1,7 +1,7 @@
 //! Half precision: a storage format only, converted by VCVTPH2PS and VCVTPS2PH (SDM 1, 14.4).
 
 use crate::float::convert;
-use crate::unpacked::{Format, Unpacked, pack_interchange, unpack_interchange};
+use crate::unpacked::{Format, Unpacked, pack_interchange, unpack_interchange, unpack_normal_interchange};
 use crate::{Env, Exceptions, F32};
 
 /// A half-precision number, as its bits.
@@ -16,6 +16,10 @@ impl Format for F16 {
 
     fn unpack(self, daz: bool) -> Unpacked {
         unpack_interchange(u64::from(self.0), 10, 5, daz)
+    }
+
+    fn unpack_normal(self) -> Option<Unpacked> {
+        unpack_normal_interchange(u64::from(self.0), 10, 5)
     }
 
     fn pack(sign: bool, biased: u32, sig: u64) -> Self {

@@ -53,13 +53,11 @@ impl Unpacked {
         self.kind == Kind::Unsupported
     }
 
-    #[cold]
     fn denormal(sign: bool, sig: u64, exp_min: i32) -> Self {
         let shift = sig.leading_zeros();
         Self { kind: Kind::Finite, sign, denormal: true, exp: exp_min - shift as i32, sig: sig << shift }
     }
 
-    #[cold]
     fn special(kind: Kind, sign: bool, sig: u64) -> Self {
         Self { kind, sign, denormal: false, exp: 0, sig }
     }
@@ -78,6 +76,8 @@ pub trait Format: Copy {
 
     /// Opens the value. `daz` makes denormals zeros.
     fn unpack(self, daz: bool) -> Unpacked;
+    /// Opens a normal number; anything else is `None`. The quick way into the arithmetic.
+    fn unpack_normal(self) -> Option<Unpacked>;
     /// Puts together a sign, a biased exponent and a significand aligned to bit 63.
     fn pack(sign: bool, biased: u32, sig: u64) -> Self;
 
@@ -102,23 +102,35 @@ pub trait Format: Copy {
     }
 }
 
-/// Opens an interchange format with an implicit leading bit, given as bits.
+/// Opens a normal number of an interchange format with an implicit leading bit, given as bits.
+#[inline(always)]
+pub(crate) fn unpack_normal_interchange(bits: u64, fraction_bits: u32, exp_bits: u32) -> Option<Unpacked> {
+    let exp_mask = (1u64 << exp_bits) - 1;
+    let biased = bits >> fraction_bits & exp_mask;
+    (biased.wrapping_sub(1) < exp_mask - 1).then(|| Unpacked {
+        kind: Kind::Finite,
+        sign: bits >> (fraction_bits + exp_bits) & 1 != 0,
+        denormal: false,
+        exp: biased as i32 - (exp_mask >> 1) as i32,
+        sig: bits << (63 - fraction_bits) | INTEGER_BIT,
+    })
+}
+
+/// Opens any number of an interchange format.
 #[inline(always)]
 pub(crate) fn unpack_interchange(bits: u64, fraction_bits: u32, exp_bits: u32, daz: bool) -> Unpacked {
-    let sign = bits >> (fraction_bits + exp_bits) & 1 != 0;
-    let exp_mask = (1u64 << exp_bits) - 1;
-    let bias = (exp_mask >> 1) as i32;
-    let biased = bits >> fraction_bits & exp_mask;
-    let sig = bits << (63 - fraction_bits) & !INTEGER_BIT;
-    if biased.wrapping_sub(1) < exp_mask - 1 {
-        return Unpacked { kind: Kind::Finite, sign, denormal: false, exp: biased as i32 - bias, sig: sig | INTEGER_BIT };
+    if let Some(normal) = unpack_normal_interchange(bits, fraction_bits, exp_bits) {
+        return normal;
     }
-    match (biased, sig) {
-        (0, 0) => Unpacked { kind: Kind::Zero, sign, denormal: false, exp: 0, sig: 0 },
-        (0, _) if daz => Unpacked { kind: Kind::Zero, sign, denormal: false, exp: 0, sig: 0 },
-        (0, _) => Unpacked::denormal(sign, sig, 1 - bias),
-        (_, 0) => Unpacked::special(Kind::Infinity, sign, INTEGER_BIT),
-        _ => Unpacked::special(Kind::Nan, sign, sig | INTEGER_BIT),
+    let sign = bits >> (fraction_bits + exp_bits) & 1 != 0;
+    let sig = bits << (63 - fraction_bits) & !INTEGER_BIT;
+    let exp_min = 2 - (1i32 << (exp_bits - 1));
+    match (bits >> fraction_bits & 1 != 0, sig) {
+        (false, 0) => Unpacked::special(Kind::Zero, sign, 0),
+        (false, _) if daz => Unpacked::special(Kind::Zero, sign, 0),
+        (false, _) => Unpacked::denormal(sign, sig, exp_min),
+        (true, 0) => Unpacked::special(Kind::Infinity, sign, INTEGER_BIT),
+        (true, _) => Unpacked::special(Kind::Nan, sign, sig | INTEGER_BIT),
     }
 }
 
@@ -140,6 +152,11 @@ impl Format for F32 {
     }
 
     #[inline(always)]
+    fn unpack_normal(self) -> Option<Unpacked> {
+        unpack_normal_interchange(u64::from(self.0), 23, 8)
+    }
+
+    #[inline(always)]
     fn pack(sign: bool, biased: u32, sig: u64) -> Self {
         Self(pack_interchange(sign, biased, sig, 23, 8) as u32)
     }
@@ -157,6 +174,11 @@ impl Format for F64 {
     }
 
     #[inline(always)]
+    fn unpack_normal(self) -> Option<Unpacked> {
+        unpack_normal_interchange(self.0, 52, 11)
+    }
+
+    #[inline(always)]
     fn pack(sign: bool, biased: u32, sig: u64) -> Self {
         Self(pack_interchange(sign, biased, sig, 52, 11))
     }
@@ -171,19 +193,30 @@ impl Format for F80 {
     /// There is no DAZ on the x87. A pseudo-denormal is accepted, as a denormal (SDM 1, 8.2.2).
     #[inline(always)]
     fn unpack(self, _daz: bool) -> Unpacked {
-        let sign = self.sign_exponent & 0x8000 != 0;
-        let biased = self.sign_exponent & 0x7fff;
-        let sig = self.mantissa;
-        if biased.wrapping_sub(1) < 0x7ffe && sig & INTEGER_BIT != 0 {
-            return Unpacked { kind: Kind::Finite, sign, denormal: false, exp: i32::from(biased) - 16383, sig };
+        if let Some(normal) = self.unpack_normal() {
+            return normal;
         }
-        match (biased, sig) {
-            (0, 0) => Unpacked { kind: Kind::Zero, sign, denormal: false, exp: 0, sig: 0 },
+        let sign = self.is_negative();
+        let sig = self.mantissa;
+        match (self.sign_exponent & 0x7fff, sig) {
+            (0, 0) => Unpacked::special(Kind::Zero, sign, 0),
             (0, _) => Unpacked::denormal(sign, sig, Self::EXP_MIN),
             (0x7fff, INTEGER_BIT) => Unpacked::special(Kind::Infinity, sign, sig),
             (0x7fff, _) if sig & INTEGER_BIT != 0 => Unpacked::special(Kind::Nan, sign, sig),
             _ => Unpacked::special(Kind::Unsupported, sign, sig),
         }
+    }
+
+    #[inline(always)]
+    fn unpack_normal(self) -> Option<Unpacked> {
+        let biased = self.sign_exponent & 0x7fff;
+        (biased.wrapping_sub(1) < 0x7ffe && self.mantissa & INTEGER_BIT != 0).then(|| Unpacked {
+            kind: Kind::Finite,
+            sign: self.is_negative(),
+            denormal: false,
+            exp: i32::from(biased) - Self::EXP_MAX,
+            sig: self.mantissa,
+        })
     }
 
     #[inline(always)]

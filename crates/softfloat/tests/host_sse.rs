@@ -12,7 +12,7 @@ fn control(random: &mut Random) -> u32 {
     let bits = random.next();
     let ftz = if bits & 3 == 0 { 0x8000 } else { 0 };
     let daz = if bits >> 2 & 3 == 0 { 0x40 } else { 0 };
-    0x1f80 | (bits >> 8 & 3) as u32 * 0x2000 | ftz | daz
+    0x1f80 | ((bits >> 8 & 3) as u32) << 13 | ftz | daz
 }
 
 /// Runs one instruction under `mxcsr` on an accumulator and two sources; answers the accumulator and the flags.
@@ -29,7 +29,7 @@ macro_rules! vector_op {
                     "movq [{result}], xmm0", "stmxcsr [{status}]", "ldmxcsr [{saved}]",
                     saved = in(reg) &raw mut saved, status = in(reg) &raw mut status, result = in(reg) &raw mut result,
                     source = in(reg) source, third = in(reg) third,
-                    out("xmm0") _, out("xmm1") _, out("xmm2") _,
+                    out("rax") _, out("xmm0") _, out("xmm1") _, out("xmm2") _,
                 );
             }
             (result, (status & 0x3f) as u8)

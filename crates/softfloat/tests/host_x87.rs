@@ -3,10 +3,12 @@
 #![cfg(target_arch = "x86_64")]
 
 mod host;
+#[path = "host/x87.rs"]
+mod x87;
 
-use host::x87::{Host, x87_op};
 use host::{CASES, Random};
 use softfloat::{Constant, Env, Exceptions, F32, F64, F80, Ordering4, Rounding};
+use x87::{Host, x87_op};
 
 const C0: u16 = 1 << 8;
 const C1: u16 = 1 << 9;

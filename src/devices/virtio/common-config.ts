@@ -114,12 +114,14 @@ export class CommonConfig {
     this.#window.write(offset, size, value);
     const { view } = this.#window;
     const wrote = (field: number, length: number): boolean => touches(offset, size, field, length);
-    if (wrote(FIELD.deviceFeatureSelect, 4)) this.#deviceFeatureSelect = view.getUint32(FIELD.deviceFeatureSelect, true);
-    if (wrote(FIELD.driverFeatureSelect, 4)) this.#driverFeatureSelect = view.getUint32(FIELD.driverFeatureSelect, true);
+    if (wrote(FIELD.deviceFeatureSelect, 4))
+      this.#deviceFeatureSelect = view.getUint32(FIELD.deviceFeatureSelect, true);
+    if (wrote(FIELD.driverFeatureSelect, 4))
+      this.#driverFeatureSelect = view.getUint32(FIELD.driverFeatureSelect, true);
     if (wrote(FIELD.driverFeature, 4)) this.#accept(view.getUint32(FIELD.driverFeature, true));
     if (wrote(FIELD.configVector, 2)) this.#configVector = this.#validVector(view.getUint16(FIELD.configVector, true));
     if (wrote(FIELD.queueSelect, 2)) this.#queueSelect = view.getUint16(FIELD.queueSelect, true);
-    if (offset >= FIELD.queueSize) this.#writeQueue(wrote);
+    if (offset + size > FIELD.queueSize) this.#writeQueue(wrote);
     if (wrote(FIELD.status, 1)) this.#writeStatus(view.getUint8(FIELD.status));
   }
 

@@ -37,7 +37,7 @@ export class VirtioConsole implements VirtioModel {
     context.inputs.onBytes(channel, (bytes) => {
       if (bytes.length === 0) return;
       this.#waiting.push(bytes);
-      if (this.#transport?.live === true) this.#receive(this.#transport);
+      this.#transport?.kick(RECEIVE_QUEUE);
     });
   }
 

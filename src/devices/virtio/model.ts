@@ -20,10 +20,10 @@ export interface VirtioTransport {
   queue(index: number): Virtqueue;
   /** Whether the driver accepted device feature `bit` (0..23). */
   accepted(bit: number): boolean;
-  /** The guest did what no driver may do: DEVICE_NEEDS_RESET, and no further buffer is touched (2.1.2). */
+  /** The guest did what no driver may do: DEVICE_NEEDS_RESET, and no further buffer is taken (2.1.2). */
   fail(reason: string): void;
-  /** Runs `processQueue` again at the next instruction boundary, for work that was cut short. */
-  resumeSoon(): void;
+  /** Has `processQueue(index)` called now, as if the driver had notified; nothing unless live. */
+  kick(index: number): void;
 }
 
 /** One virtio device behind its transport. */

@@ -121,8 +121,13 @@ export class VirtioPci implements Device, MmioHandler, VirtioTransport, QueueHos
     if (wasLive) this.#configurationChanged();
   }
 
-  resumeSoon(): void {
-    this.#resume.arm(this.#context.clock.nowNs());
+  /** Without bus mastering nothing is looked at; enabling it looks at everything. */
+  kick(index: number): void {
+    const queue = this.#queues[index];
+    if (queue === undefined || !queue.enabled || !this.live || !this.pci.busMaster) return;
+    queue.beginBatch();
+    this.#model.processQueue(index);
+    if (queue.cutShort) this.#resumeSoon();
   }
 
   // The structures in region 0.
@@ -135,12 +140,9 @@ export class VirtioPci implements Device, MmioHandler, VirtioTransport, QueueHos
   }
 
   writeMmio(offset: number, size: AccessSize, value: number): void {
-    if (offset >= STRUCTURE.notify) this.#process((offset - STRUCTURE.notify) / NOTIFY_MULTIPLIER);
-    else if (offset >= STRUCTURE.device) {
-      if ((this.#common.status & VIRTIO_STATUS.driver) !== 0) {
-        this.#model.writeConfig(offset - STRUCTURE.device, size, value);
-      }
-    } else if (offset < STRUCTURE.isr) this.#common.write(offset, size, value);
+    if (offset >= STRUCTURE.notify) this.kick((offset - STRUCTURE.notify) / NOTIFY_MULTIPLIER);
+    else if (offset >= STRUCTURE.device) this.#model.writeConfig(offset - STRUCTURE.device, size, value);
+    else if (offset < STRUCTURE.isr) this.#common.write(offset, size, value);
   }
 
   reset(): void {
@@ -176,7 +178,7 @@ export class VirtioPci implements Device, MmioHandler, VirtioTransport, QueueHos
     this.#model.load(saved.part("model"));
     this.#isr = saved.integer("isr", 0, ISR_QUEUE | ISR_CONFIG);
     this.#common.load(saved.part("common"));
-    if (this.live) this.resumeSoon();
+    if (this.live) this.#resumeSoon();
   }
 
   /** A reset by the driver (2.4): MSI-X and the PCI registers keep what they have. */
@@ -189,16 +191,12 @@ export class VirtioPci implements Device, MmioHandler, VirtioTransport, QueueHos
   }
 
   #processAll(): void {
-    for (const queue of this.#queues) this.#process(queue.index);
+    for (const queue of this.#queues) this.kick(queue.index);
   }
 
-  /** Without bus mastering nothing is looked at; enabling it looks at everything. */
-  #process(index: number): void {
-    const queue = this.#queues[index];
-    if (queue === undefined || !queue.enabled || !this.live || !this.pci.busMaster) return;
-    queue.beginBatch();
-    this.#model.processQueue(index);
-    if (queue.cutShort) this.resumeSoon();
+  /** Goes on at the next instruction boundary. */
+  #resumeSoon(): void {
+    this.#resume.arm(this.#context.clock.nowNs());
   }
 
   #configurationChanged(): void {

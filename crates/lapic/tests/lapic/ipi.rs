@@ -29,6 +29,7 @@ fn every_delivery_mode_is_sent() {
         (0x4400, Delivery::Nmi),
         (0x4500, Delivery::Init),
         (0xC500, Delivery::Init),
+        (0x0500, Delivery::Init),
         (0x4608, Delivery::Startup(8)),
     ];
     for (low, delivery) in commands {

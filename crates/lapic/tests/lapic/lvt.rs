@@ -118,6 +118,22 @@ fn a_level_interrupt_on_lint0_repeats_until_the_pin_is_released() {
 }
 
 #[test]
+fn a_level_interrupt_is_not_accepted_again_before_its_eoi() {
+    let mut bench = Bench::enabled();
+    bench.write(LVT_LINT0, 0x60 | LEVEL);
+    bench.apic.set_lint(Lint::Lint0, true);
+    assert_eq!(bench.apic.acknowledge(), 0x60);
+    bench.apic.set_lint(Lint::Lint0, false);
+    assert_eq!(bench.apic.set_lint(Lint::Lint0, true), None);
+    bench.write(LVT_LINT0, 0x60 | LEVEL);
+    assert_eq!(bench.read(LVT_LINT0), 0x60 | LEVEL | REMOTE_IRR);
+    assert_eq!(bench.read(IRR + 0x30), 0);
+    bench.apic.set_lint(Lint::Lint0, false);
+    bench.write(EOI, 0);
+    assert_eq!(bench.serve(), None);
+}
+
+#[test]
 fn unmasking_an_asserted_level_pin_interrupts() {
     let mut bench = Bench::enabled();
     bench.write(LVT_LINT0, 0x60 | LEVEL | LVT_MASKED);

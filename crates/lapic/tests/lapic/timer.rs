@@ -62,6 +62,17 @@ fn the_divisor_can_change_while_counting() {
 }
 
 #[test]
+fn rewriting_the_same_divisor_keeps_the_phase() {
+    let mut bench = timer(0);
+    bench.write(DIVIDE, 10);
+    bench.write(INITIAL_COUNT, 100);
+    let deadline = bench.deadline();
+    bench.pass(40 * 128 / 2);
+    bench.write(DIVIDE, 10);
+    assert_eq!(bench.deadline(), deadline);
+}
+
+#[test]
 fn periodic_repeats_without_drift() {
     let mut bench = timer(PERIODIC);
     let start = bench.ns;
@@ -165,8 +176,8 @@ fn a_tsc_deadline_fires_once_at_its_tsc() {
 fn a_tsc_deadline_already_past_fires_at_once() {
     let mut bench = timer(TSC_DEADLINE);
     bench.wrmsr(MSR_TSC_DEADLINE, 1);
+    assert_eq!(bench.serve(), Some(VECTOR as u8), "before any time passes");
     assert_eq!(bench.rdmsr(MSR_TSC_DEADLINE), Some(0));
-    assert_eq!(bench.serve(), Some(VECTOR as u8));
     assert_eq!(bench.serve(), None);
 }
 

@@ -35,7 +35,7 @@ impl F80 {
         let mut bytes = [0; 10];
         for byte in &mut bytes[..9] {
             let pair = (magnitude % 100) as u8;
-            *byte = pair / 10 << 4 | pair % 10;
+            *byte = ((pair / 10) << 4) | (pair % 10);
             magnitude /= 100;
         }
         bytes[9] = u8::from(self.is_negative()) << 7;

@@ -2,12 +2,12 @@
 
 use super::series::{horner, inverse_odds, mul_high, plus};
 use super::{open_pair, zero_divide};
-use crate::{Env, Exceptions};
 use crate::arith::exact;
 use crate::f80::{Class, F80, invalid};
 use crate::integer::from_signed;
 use crate::round::{Real, round};
 use crate::unpacked::{Format, Unpacked};
+use crate::{Env, Exceptions};
 
 const TWO_OVER_LN_2: Real = Real { sign: false, exp: 1, sig: 0xb8aa_3b29_5c17_f0bb_be87_fed0_691d_3e89 };
 

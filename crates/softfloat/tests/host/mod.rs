@@ -2,9 +2,6 @@
 
 #![expect(dead_code, reason = "each test file draws the operands it needs")]
 
-#[cfg(target_arch = "x86_64")]
-pub mod x87;
-
 use softfloat::{F32, F64, F80};
 
 /// Cases of one operation: a few seconds for a whole file in debug, a million each in release.
@@ -95,7 +92,8 @@ impl Random {
 
     pub fn f32_near(&mut self, other: F32) -> F32 {
         match self.below(4) {
-            0 => F32(other.0.wrapping_add((self.below(60) << 23) as u32).wrapping_sub(30 << 23) ^ (self.below(2) << 31 ^ self.fraction(23)) as u32),
+            0 => F32(other.0.wrapping_add((self.below(60) << 23) as u32).wrapping_sub(30 << 23)
+                ^ (self.below(2) << 31 ^ self.fraction(23)) as u32),
             1 => F32(other.0 ^ (self.below(4) ^ self.below(2) << 31) as u32),
             _ => self.f32(),
         }

@@ -89,6 +89,7 @@ export class AcpiPm extends BytePorts implements Device {
   }
 
   save(): DeviceState {
+    this.#catchUp();
     return {
       version: STATE_VERSION,
       status: this.#status,
@@ -179,20 +180,24 @@ export class AcpiPm extends BytePorts implements Device {
     return Math.floor(this.#rate.ticksAt(this.#context.clock.nowNs()) / (this.#modulus / 2));
   }
 
-  /** Brings the timer's status bit, the SCI and the next carry up to date. */
-  #update(): void {
+  /** Brings the timer's status bit up to date. */
+  #catchUp(): void {
     const halfPeriods = this.#completedHalfPeriods();
-    if (halfPeriods !== this.#halfPeriods) {
-      this.#halfPeriods = halfPeriods;
-      this.#status |= PM1.timer;
-    }
+    if (halfPeriods === this.#halfPeriods) return;
+    this.#halfPeriods = halfPeriods;
+    this.#status |= PM1.timer;
+  }
+
+  /** Catches up, sets the SCI and waits for the next carry. */
+  #update(): void {
+    this.#catchUp();
     let active = (this.#status & this.#enable) !== 0;
     for (let i = 0; i < GPE0_BYTES / 2; i++) {
       active ||= ((this.#gpe[i] ?? 0) & (this.#gpe[i + GPE0_BYTES / 2] ?? 0)) !== 0;
     }
     this.#sci.set(active);
     const awaitsCarry = (this.#enable & PM1.timer) !== 0 && (this.#status & PM1.timer) === 0;
-    if (awaitsCarry) this.#carry.arm(this.#rate.nsAt((halfPeriods + 1) * (this.#modulus / 2)));
+    if (awaitsCarry) this.#carry.arm(this.#rate.nsAt((this.#halfPeriods + 1) * (this.#modulus / 2)));
     else this.#carry.cancel();
   }
 }

@@ -111,6 +111,7 @@ export class Rtc extends BytePorts implements Device {
   }
 
   save(): DeviceState {
+    this.#catchUp();
     return {
       version: STATE_VERSION,
       index: this.#index,
@@ -183,8 +184,8 @@ export class Rtc extends BytePorts implements Device {
     this.#periods = this.#completedPeriods();
   }
 
-  /** Takes note of all that has happened since the last look, then sets the interrupt and waits for the next event. */
-  #update(): void {
+  /** Takes note of all that has happened since the last look. */
+  #catchUp(): void {
     const updates = this.#completedUpdates();
     const elapsed = updates - this.#updates;
     this.#updates = updates;
@@ -192,7 +193,11 @@ export class Rtc extends BytePorts implements Device {
     const periods = this.#completedPeriods();
     if (periods !== this.#periods) this.#flag(EVENT.periodic);
     this.#periods = periods;
+  }
 
+  /** Catches up, sets the interrupt and waits for the next event. */
+  #update(): void {
+    this.#catchUp();
     const interrupting = (this.#at(REG.b) & this.#at(REG.c) & EVENT.all) !== 0;
     this.#cmos[REG.c] = (this.#at(REG.c) & EVENT.all) | (interrupting ? C_INTERRUPT : 0);
     this.#irq.set(interrupting);

@@ -10,6 +10,7 @@
 import { BytePorts } from "../bus/byte-ports.js";
 import type { PortBus } from "../bus/ports.js";
 import type { ByteSink } from "../display/byte-sink.js";
+import { ByteQueue } from "./byte-queue.js";
 import type { Device, DeviceContext, DeviceState, GuestTimer, IrqPin } from "./device.js";
 import { encodeBytes, SavedState } from "./saved-state.js";
 
@@ -365,45 +366,5 @@ export class Uart16550 extends BytePorts implements Device {
     // In loopback the output pins are inactive, OUT2 among them.
     const gated = (this.#mcr & (MCR.out2 | MCR.loop)) === MCR.out2;
     this.#irq.set(gated && this.#interruptId() !== IIR.none);
-  }
-}
-
-/** A first-in first-out of bytes without limit, kept in the chunks they came in. */
-class ByteQueue {
-  readonly #chunks: Uint8Array[] = [];
-  /** Bytes of the first chunk already taken. */
-  #taken = 0;
-
-  push(bytes: Uint8Array): void {
-    if (bytes.length > 0) this.#chunks.push(bytes);
-  }
-
-  unshift(bytes: Uint8Array): void {
-    const first = this.#chunks.shift();
-    if (first !== undefined) this.#chunks.unshift(first.subarray(this.#taken));
-    this.#chunks.unshift(bytes);
-    this.#taken = 0;
-  }
-
-  shift(): number | undefined {
-    const first = this.#chunks[0];
-    if (first === undefined) return undefined;
-    const byte = first[this.#taken];
-    this.#taken += 1;
-    if (this.#taken === first.length) {
-      this.#chunks.shift();
-      this.#taken = 0;
-    }
-    return byte;
-  }
-
-  /** All bytes, copied. */
-  bytes(): Uint8Array {
-    return new Uint8Array(Buffer.concat(this.#chunks).subarray(this.#taken));
-  }
-
-  clear(): void {
-    this.#chunks.length = 0;
-    this.#taken = 0;
   }
 }

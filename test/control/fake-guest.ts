@@ -11,7 +11,10 @@ import { bzImage } from "../firmware/boot-files.js";
 export type FakeGuest = "echo" | "flood" | "endless" | "spin";
 
 /** The environment of a VM process that runs a fake guest. */
-export function fakeEnvironment(guest: FakeGuest): { readonly VMDECK_NATIVE_PATH: string; readonly VMDECK_FAKE_GUEST: string } {
+export function fakeEnvironment(guest: FakeGuest): {
+  readonly VMDECK_NATIVE_PATH: string;
+  readonly VMDECK_FAKE_GUEST: string;
+} {
   return {
     VMDECK_NATIVE_PATH: fileURLToPath(new URL("./fake-addon.cjs", import.meta.url)),
     VMDECK_FAKE_GUEST: guest,
@@ -25,6 +28,8 @@ export function useFakeGuests(): { kernel(): string; directory(): string; choose
   beforeAll(() => {
     directory = mkdtempSync(join(tmpdir(), "vmdeck-test-"));
     writeFileSync(join(directory, "kernel"), bzImage());
+    // Sockets of this file's VMs alone are in its own temporary directory.
+    process.env.TMPDIR = directory;
   });
   afterEach(() => {
     for (const name of ["VMDECK_NATIVE_PATH", "VMDECK_FAKE_GUEST"] as const) {

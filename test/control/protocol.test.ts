@@ -78,13 +78,24 @@ test("messages are JSON-RPC 2.0 or nothing", () => {
   const [frame] = new FrameDecoder().push(encodeMessage(call));
   expect(decodeMessage(frame?.payload ?? new Uint8Array())).toEqual(call);
   expect(decode('{"jsonrpc":"2.0","id":1,"result":null}')).toEqual({ jsonrpc: "2.0", id: 1, result: null });
-  for (const bad of ["", "null", "[]", "{}", '{"jsonrpc":"1.0","method":"x"}', '{"jsonrpc":"2.0","id":"a","result":1}']) {
+  for (const bad of [
+    "",
+    "null",
+    "[]",
+    "{}",
+    '{"jsonrpc":"1.0","method":"x"}',
+    '{"jsonrpc":"2.0","id":"a","result":1}',
+  ]) {
     expect(() => decode(bad)).toThrow(VmError);
   }
 });
 
 test("errors keep their code and hint on the way", () => {
   const error = new VmError("VM_DISK_LOCKED", "in use", { hint: "stop the other VM" });
-  expect(fromRpcError(toRpcError(error))).toMatchObject({ code: "VM_DISK_LOCKED", message: "in use", hint: "stop the other VM" });
+  expect(fromRpcError(toRpcError(error))).toMatchObject({
+    code: "VM_DISK_LOCKED",
+    message: "in use",
+    hint: "stop the other VM",
+  });
   expect(fromRpcError(toRpcError(new TypeError("oops")))).toMatchObject({ code: "VM_INTERNAL" });
 });

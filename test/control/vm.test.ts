@@ -10,7 +10,7 @@ const guests = useFakeGuests();
 const options = () => ({ kernel: guests.kernel(), memory: "32MiB" });
 
 function sockets(): string[] {
-  return readdirSync(tmpdir()).filter((name) => name.startsWith("vmdeck-") && !name.startsWith("vmdeck-test-"));
+  return readdirSync(tmpdir()).filter((name) => name.startsWith("vmdeck-"));
 }
 
 test("a guest is talked to over its serial port and powers itself off", async () => {
@@ -118,6 +118,7 @@ test("waits fail with what there is instead", async () => {
   const wait = expect(vm.serial.waitFor("never")).rejects.toMatchObject({ code: "VM_WRONG_STATE" });
   await vm.serial.write("q");
   await wait;
+  await vm.wait();
   await expect(vm.stats()).rejects.toMatchObject({ code: "VM_PROCESS_DIED" });
 });
 
@@ -126,7 +127,10 @@ test("a VM process that dies is reported, and leaves no socket", async () => {
   const before = sockets();
   const vm = await Vm.run(options());
   await vm.serial.write("k");
-  await expect(vm.wait()).rejects.toMatchObject({ code: "VM_PROCESS_DIED", message: expect.stringContaining("SIGKILL") });
+  await expect(vm.wait()).rejects.toMatchObject({
+    code: "VM_PROCESS_DIED",
+    message: expect.stringContaining("SIGKILL"),
+  });
   expect(sockets()).toEqual(before);
 });
 
@@ -154,7 +158,9 @@ test("nobody controls a VM without its token", async () => {
   await vm.serial.waitFor("ready");
   const directory = sockets().find((name) => !before.has(name));
   const nothing = { event: () => {}, console: () => {}, closed: () => {} };
-  await expect(ControlClient.connect(`${tmpdir()}/${directory}/control`, "f".repeat(64), nothing)).rejects.toMatchObject({
+  await expect(
+    ControlClient.connect(`${tmpdir()}/${directory}/control`, "f".repeat(64), nothing),
+  ).rejects.toMatchObject({
     code: "VM_PROTOCOL",
   });
 });

@@ -29,7 +29,7 @@ describe("port 0x61", () => {
     pit.writePort(0x42, 1, 0);
     expect(read(0x61) & 0x2f).toBe(0);
     write(0x61, 0x01);
-    context.clock.advance(84_000);
+    context.clock.advance(83_000);
     expect(read(0x61) & 0x2f).toBe(0x01);
     context.clock.advance(1_000);
     expect(read(0x61) & 0x2f).toBe(0x21);

@@ -137,7 +137,6 @@ fn jmp_code(core: &mut Core, selector: u16, code: &Found, offset: u64) -> Exec {
 
 fn call<T: Gpr>(core: &mut Core, selector: u16, offset: u64) -> Exec {
     if core.cpu.real_or_v86() {
-        core.fault_if(offset > u64::from(core.cpu.seg[segment::CS].limit), Fault::GP0)?;
         push_return(core, T::SIZE as u8, |core| jmp_real(core, selector, offset))
     } else {
         match destination(core, selector)? {

@@ -25,17 +25,30 @@ mod arith;
 mod atomic;
 mod bit;
 mod branch;
+mod control_register;
 mod core;
+pub mod deliver;
 pub mod device;
+mod far;
+mod fast_call;
 mod flag;
+mod frame;
+mod interrupt;
+pub mod io;
 mod logic;
 mod memory;
 mod mov;
+mod msr;
 mod muldiv;
 pub mod operand;
+mod segment;
 mod shift;
 mod stack;
 mod string;
+mod system;
+mod system_flag;
+mod tables;
+mod task;
 mod x87;
 
 use decode::Selected;
@@ -72,7 +85,11 @@ pub fn select(instruction: &Instruction) -> Selected<Handler> {
     if instruction.is_invalid() {
         return ends(undefined);
     }
+    // Those that take only some forms of a mnemonic (MOV CR, PUSH of a segment, far JMP) come before its main family.
     const FAMILIES: &[fn(&Instruction) -> Option<Selected<Handler>>] = &[
+        segment::select,
+        control_register::select,
+        far::select,
         mov::select,
         arith::select,
         logic::select,
@@ -84,6 +101,11 @@ pub fn select(instruction: &Instruction) -> Selected<Handler> {
         string::select,
         atomic::select,
         flag::select,
+        system_flag::select,
+        interrupt::select,
+        fast_call::select,
+        system::select,
+        io::select,
         x87::select,
     ];
     FAMILIES.iter().find_map(|family| family(instruction)).unwrap_or(ends(undefined))

@@ -217,10 +217,17 @@ fn is_transcendental(mnemonic: Mnemonic) -> bool {
     matches!(mnemonic, F2xm1 | Fcos | Fpatan | Fptan | Fsin | Fsincos | Fyl2x | Fyl2xp1)
 }
 
-/// Operands for which the manual leaves the result open.
+fn is_comparison(mnemonic: Mnemonic) -> bool {
+    use Mnemonic::{Fcom, Fcomi, Fcomip, Fcomp, Fcompp, Ficom, Ficomp, Ftst, Fucom, Fucomi, Fucomip, Fucomp, Fucompp};
+    matches!(mnemonic, Fcom | Fcomi | Fcomip | Fcomp | Fcompp | Ficom | Ficomp | Ftst | Fucom | Fucomi | Fucomip | Fucomp | Fucompp)
+}
+
+/// Operands for which the manual leaves the result open, or some hosts go their own way.
 fn is_open(mnemonic: Mnemonic, state: &State) -> bool {
     let exponent = state.st(0).sign_exponent & 0x7fff;
     match mnemonic {
+        // SDM 1, 8.5.2: an unmasked denormal operand leaves the stack alone. AMD processors push it.
+        Mnemonic::Fld => state.word(0) & 2 == 0,
         Mnemonic::F2xm1 => exponent >= 0x3fff,
         Mnemonic::Fyl2xp1 => exponent >= 0x3ffd,
         // Digits above nine, and unused bits of the sign byte.
@@ -251,6 +258,17 @@ fn strip(mut state: State, mnemonic: Mnemonic) -> State {
 fn check(bytes: &[u8], instruction: &Instruction, before: &State, ours: State, theirs: State) -> Result<(), String> {
     let mnemonic = instruction.mnemonic();
     let (mut ours, theirs) = (strip(ours, mnemonic), strip(theirs, mnemonic));
+    if matches!(mnemonic, Mnemonic::Fcomi | Mnemonic::Fcomip | Mnemonic::Fucomi | Mnemonic::Fucomip) {
+        // SDM 2A, FCOMI: C1 is cleared. AMD processors leave it.
+        assert_eq!(ours.image[3] & 2, 0, "C1 after {mnemonic:?}");
+        ours.image[3] |= theirs.image[3] & 2;
+    }
+    if is_comparison(mnemonic) && theirs.word(2) & 0x80 != 0 {
+        // SDM 2A, FCOM and FCOMI: after an unmasked exception the outcome is not set. AMD processors set it.
+        assert_eq!((before.image[3] ^ ours.image[3]) & 0x45, 0, "codes after {mnemonic:?}");
+        ours.image[3] = ours.image[3] & !0x45 | theirs.image[3] & 0x45;
+        ours.flags = theirs.flags;
+    }
     if is_transcendental(mnemonic) {
         // C1 tells which way the host rounded its own approximation.
         if theirs.word(2) & 0x20 != 0 {

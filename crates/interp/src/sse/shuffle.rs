@@ -71,14 +71,8 @@ fn four_words<V: Vector>(vector: V, first: usize, order: u8) -> V {
 /// `a` above `b`, shifted right by `bytes`.
 #[inline(always)]
 fn align<V: Vector>(a: V, b: V, bytes: usize) -> V {
-    let both = |high: u128, low: u128, by: usize| {
-        let bits = 8 * by as u32;
-        let from_low = low.checked_shr(bits).unwrap_or(0);
-        let from_high = match (8 * V::SIZE as u32).checked_sub(bits) {
-            Some(left) => high.checked_shl(left).unwrap_or(0),
-            None => high.checked_shr(bits - 8 * V::SIZE as u32).unwrap_or(0),
-        };
-        from_low | from_high
-    };
-    V::narrow(both(a.wide(), b.wide(), bytes))
+    let (width, by) = (8 * V::SIZE as u32, 8 * bytes as u32);
+    let from_b = b.wide().checked_shr(by);
+    let from_a = if by <= width { a.wide().checked_shl(width - by) } else { a.wide().checked_shr(by - width) };
+    V::narrow(from_a.unwrap_or(0) | from_b.unwrap_or(0))
 }

@@ -3,7 +3,7 @@
 
 use decode::Selected;
 use iced_x86::{Instruction, MemorySize, Mnemonic, OpKind};
-use softfloat::{Env, F32, F64, F80, Operand, OutOfRange, Remainder};
+use softfloat::{Class, Env, F32, F64, F80, Operand, OutOfRange, Remainder};
 
 use super::unit::{Effects, Stack, enter, evaluate, settle, status};
 use crate::{Core, Exec, Handler, Op, plain};
@@ -154,7 +154,7 @@ fn fxtract(core: &mut Core, op: &Op) -> Exec {
 /// Replaces ST(0) by the first result and pushes the second. Answers whether there were results; `None` after an unmasked exception.
 pub(super) fn push_pair(core: &mut Core, op: &Op, operation: impl FnOnce(F80, &mut Env) -> Result<(F80, F80), OutOfRange>) -> Option<bool> {
     let indefinite = Ok((F80::INDEFINITE, F80::INDEFINITE));
-    let result = if core.cpu.x87.is_empty(7) {
+    let result = if core.cpu.x87.is_empty(0) || core.cpu.x87.is_empty(7) {
         evaluate(core, op, [0], indefinite, |[a], env| operation(a, env))
     } else {
         let stops = Effects::OVERFLOW.stops(&core.cpu.x87);
@@ -179,19 +179,24 @@ fn fprem1(core: &mut Core, op: &Op) -> Exec {
 fn remainder(core: &mut Core, op: &Op, operation: fn(F80, F80, &mut Env) -> Remainder) -> Exec {
     enter(core)?;
     let indefinite = Remainder { value: F80::INDEFINITE, quotient: 0, complete: true };
-    if let Some(step) = evaluate(core, op, [0, 1], indefinite, |[a, b], env| operation(a, b, env)) {
-        let x87 = &mut core.cpu.x87;
+    let step = evaluate(core, op, [0, 1], indefinite, |[a, b], env| operation(a, b, env));
+    let x87 = &mut core.cpu.x87;
+    x87.status &= !status::C2;
+    if let Some(step) = step {
         x87.set(0, step.value);
-        let mut codes = 0;
-        for (bit, code) in [(1, status::C1), (2, status::C3), (4, status::C0)] {
-            if step.quotient & bit != 0 {
-                codes |= code;
-            }
+        // A NaN has no quotient to report.
+        if step.value.classify() != Class::Nan {
+            x87.status = x87.status & !status::CODES | quotient_codes(&step);
         }
-        if !step.complete {
-            codes |= status::C2;
-        }
-        x87.status = x87.status & !status::CODES | codes;
     }
     Ok(())
+}
+
+/// The low quotient bits in C0, C3, C1, and whether there is more to do in C2.
+fn quotient_codes(step: &Remainder) -> u16 {
+    let code = |set: bool, code: u16| if set { code } else { 0 };
+    code(step.quotient & 1 != 0, status::C1)
+        | code(step.quotient & 2 != 0, status::C3)
+        | code(step.quotient & 4 != 0, status::C0)
+        | code(!step.complete, status::C2)
 }

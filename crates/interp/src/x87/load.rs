@@ -35,8 +35,14 @@ pub(crate) fn select(instruction: &Instruction) -> Option<Selected<Handler>> {
 
 /// Pushes a value, or the indefinite where the stack is full.
 fn push(core: &mut Core, op: &Op, value: F80, effects: Effects) {
-    let full = !core.cpu.x87.is_empty(7);
-    let (value, effects) = if full { (F80::INDEFINITE, Effects::OVERFLOW) } else { (value, effects) };
+    if core.cpu.x87.is_empty(7) {
+        finish_push(core, op, value, effects);
+    } else {
+        finish_push(core, op, F80::INDEFINITE, Effects::OVERFLOW);
+    }
+}
+
+fn finish_push(core: &mut Core, op: &Op, value: F80, effects: Effects) {
     let stops = effects.stops(&core.cpu.x87);
     settle(core, op, effects);
     if !stops {
@@ -46,10 +52,12 @@ fn push(core: &mut Core, op: &Op, value: F80, effects: Effects) {
 
 fn fld_register(core: &mut Core, op: &Op) -> Exec {
     enter(core)?;
-    if core.cpu.x87.is_empty(op.dst) {
-        push(core, op, F80::INDEFINITE, Effects::UNDERFLOW);
+    let x87 = &core.cpu.x87;
+    if x87.is_empty(op.dst) {
+        // An empty source outweighs a full stack.
+        finish_push(core, op, F80::INDEFINITE, Effects::UNDERFLOW);
     } else {
-        push(core, op, core.cpu.x87.st(op.dst), Effects::NONE);
+        push(core, op, x87.st(op.dst), Effects::NONE);
     }
     Ok(())
 }

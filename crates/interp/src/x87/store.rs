@@ -12,7 +12,8 @@ pub(crate) fn select(instruction: &Instruction) -> Option<Selected<Handler>> {
     let size = instruction.memory_size();
     let handler = match instruction.mnemonic() {
         Mnemonic::Fst if register => fst_register::<false>,
-        Mnemonic::Fstp | Mnemonic::Fstpnce if register => fst_register::<true>,
+        Mnemonic::Fstp if register => fst_register::<true>,
+        Mnemonic::Fstpnce => fstpnce,
         Mnemonic::Fst => match size {
             MemorySize::Float32 => store::<4, false, Single>,
             _ => store::<8, false, Double>,
@@ -51,6 +52,18 @@ fn fst_register<const POPS: bool>(core: &mut Core, op: &Op) -> Exec {
             core.cpu.x87.pop();
         }
     }
+    Ok(())
+}
+
+/// D9 D8+i: an FSTP for which an empty register is no stack fault; it only pops then.
+fn fstpnce(core: &mut Core, op: &Op) -> Exec {
+    enter(core)?;
+    settle(core, op, Effects::NONE);
+    let x87 = &mut core.cpu.x87;
+    if !x87.is_empty(0) {
+        x87.set(op.dst, x87.st(0));
+    }
+    x87.pop();
     Ok(())
 }
 

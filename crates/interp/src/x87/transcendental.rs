@@ -68,12 +68,11 @@ fn pair_of_angle(core: &mut Core, op: &Op, operation: impl FnOnce(F80, &mut Env)
     Ok(())
 }
 
-/// C2 after an angle; an unmasked exception leaves it alone.
+/// C2 after an angle: set only where it was out of range.
 fn report_range(core: &mut Core, in_range: Option<bool>) {
-    match in_range {
-        Some(true) => core.cpu.x87.status &= !status::C2,
-        Some(false) => core.cpu.x87.status |= status::C2,
-        None => {}
+    core.cpu.x87.status &= !status::C2;
+    if in_range == Some(false) {
+        core.cpu.x87.status |= status::C2;
     }
 }
 

@@ -4,7 +4,7 @@ use decode::Selected;
 use iced_x86::{Instruction, Mnemonic};
 use softfloat::F80;
 
-use super::unit::{Effects, Stack, enter, evaluate, settle};
+use super::unit::{Effects, Stack, enter, evaluate, note, settle, status};
 use crate::{Core, Exec, Handler, Op, plain};
 
 pub(crate) fn select(instruction: &Instruction) -> Option<Selected<Handler>> {
@@ -45,10 +45,14 @@ fn fxch(core: &mut Core, op: &Op) -> Exec {
 /// `CONDITION` is the low nibble of the corresponding Jcc.
 fn fcmov<const CONDITION: u8>(core: &mut Core, op: &Op) -> Exec {
     enter(core)?;
+    let x87 = &core.cpu.x87;
     let wanted = core.cpu.flags.condition(CONDITION);
+    // C1 tells of a stack underflow and is left alone otherwise.
+    let kept = if x87.is_empty(0) || x87.is_empty(op.src) { 0 } else { x87.status & status::C1 };
     if let Some(value) = evaluate(core, op, [0, op.src], F80::INDEFINITE, |[own, other], _| if wanted { other } else { own }) {
         core.cpu.x87.set(0, value);
     }
+    core.cpu.x87.status |= kept;
     Ok(())
 }
 
@@ -79,6 +83,6 @@ fn fdecstp(core: &mut Core, op: &Op) -> Exec {
 
 fn fnop(core: &mut Core, op: &Op) -> Exec {
     enter(core)?;
-    settle(core, op, Effects::NONE);
+    note(core, op);
     Ok(())
 }

@@ -169,7 +169,7 @@ pub(super) fn settle(core: &mut Core, op: &Op, effects: Effects) {
 }
 
 /// The last-instruction pointers: the instruction with its prefixes, and its memory operand if it has one.
-fn note(core: &mut Core, op: &Op) {
+pub(super) fn note(core: &mut Core, op: &Op) {
     let start = core.cpu.rip().wrapping_sub(u64::from(op.length)) & core.cpu.ip_mask;
     if op.has(MEMORY) {
         core.cpu.x87.data_pointer = core.effective_address(op);

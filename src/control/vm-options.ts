@@ -50,6 +50,14 @@ export interface VmOptions {
 /** What a build of an image says while it works. */
 export type ProgressListener = (line: string) => void;
 
+/** How the resolution may take its time. */
+export interface ResolveOptions {
+  /** Ends the building of an image. */
+  readonly signal?: AbortSignal | undefined;
+  /** Told what happens while an image is built. */
+  readonly onProgress?: ProgressListener | undefined;
+}
+
 export interface ResolvedVm {
   readonly config: VmConfig;
   readonly timeoutMs: number | undefined;
@@ -59,7 +67,7 @@ export interface ResolvedVm {
  * Turns options into a checked configuration, building the image "mini" when it is asked for and absent.
  * @throws VmError VM_USAGE, VM_CONFIG_INVALID, VM_IMAGE_NOT_FOUND, VM_IMAGE_DAMAGED, VM_HOME_UNUSABLE and what building reports.
  */
-export async function resolveVm(options: VmOptions, onProgress: ProgressListener): Promise<ResolvedVm> {
+export async function resolveVm(options: VmOptions, resolving: ResolveOptions = {}): Promise<ResolvedVm> {
   // What is cheap to check comes before what takes minutes to build.
   const input = {
     ...(options.memory === undefined ? {} : { memoryBytes: asNumber(options.memory, parseSize) }),
@@ -76,10 +84,10 @@ export async function resolveVm(options: VmOptions, onProgress: ProgressListener
     throw new VmError("VM_USAGE", `${timeoutMs} is not a timeout`, { hint: "give a positive number of milliseconds" });
   }
   parseConfig({ ...input, boot: { kind: "linux", kernel: options.kernel ?? "unresolved" } });
-  return { config: parseConfig({ ...input, boot: await resolveBoot(options, onProgress) }), timeoutMs };
+  return { config: parseConfig({ ...input, boot: await resolveBoot(options, resolving) }), timeoutMs };
 }
 
-async function resolveBoot(options: VmOptions, onProgress: ProgressListener): Promise<VmConfigInput["boot"]> {
+async function resolveBoot(options: VmOptions, resolving: ResolveOptions): Promise<VmConfigInput["boot"]> {
   if (options.image !== undefined && options.kernel !== undefined) {
     throw new VmError("VM_USAGE", "an image and a kernel are given; a VM boots one of them", {
       hint: "leave out either IMAGE or --kernel",
@@ -94,20 +102,20 @@ async function resolveBoot(options: VmOptions, onProgress: ProgressListener): Pr
       hint: "name an image (`vmdeck run mini`) or a kernel (`vmdeck run --kernel FILE --initrd FILE`)",
     });
   }
-  const image = await openImage(options.image, options.home ?? resolveHome(), onProgress);
+  const image = await openImage(options.image, options.home ?? resolveHome(), resolving);
   const append = [image.manifest.append, options.append ?? ""].filter((part) => part !== "").join(" ");
   const initrd = options.initrd === undefined ? image.initrdPath : resolve(options.initrd);
   return { kind: "linux", kernel: image.kernelPath, initrd, append };
 }
 
 /** The image of this name; the default one is built when it is not there. */
-async function openImage(name: string, home: string, onProgress: ProgressListener): Promise<Image> {
+async function openImage(name: string, home: string, resolving: ResolveOptions): Promise<Image> {
   try {
     return await findImage(home, name);
   } catch (error) {
     const absent = error instanceof VmError && error.code === "VM_IMAGE_NOT_FOUND";
     if (!absent || name !== DEFAULT_IMAGE) throw error;
-    return await buildMini(home, { onProgress });
+    return await buildMini(home, resolving);
   }
 }
 

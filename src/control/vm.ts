@@ -18,7 +18,7 @@ import type { VmEvent, VmExit, VmStats } from "./vm-report.js";
 const KILL_PATIENCE_MS = 5000;
 
 export interface RunOptions {
-  /** Kills the VM when aborted. */
+  /** Kills the VM when aborted, or ends the building of its image. */
   readonly signal?: AbortSignal;
   /** Told what happens while an image is built. */
   readonly onProgress?: ProgressListener;
@@ -58,7 +58,7 @@ export class Vm implements AsyncDisposable {
    */
   static async run(options: VmOptions, { signal, onProgress }: RunOptions = {}): Promise<Vm> {
     signal?.throwIfAborted();
-    const { config, timeoutMs } = await resolveVm(options, onProgress ?? (() => {}));
+    const { config, timeoutMs } = await resolveVm(options, { signal, onProgress });
     signal?.throwIfAborted();
     const token = randomBytes(32).toString("hex");
     const limit = timeoutMs === undefined ? {} : { timeoutMs };

@@ -131,11 +131,14 @@ class AddonEngine implements Engine {
   }
 
   run(vcpu: number, quantum: number, deadlineNs: number): ExitKind {
-    // The only call on the exit path: no closure, no allocation.
-    const finite = deadlineNs < Number.MAX_SAFE_INTEGER;
-    const deadline = finite ? Math.max(0, Math.ceil(deadlineNs)) : 0;
-    const low = finite ? deadline % TWO_32 : ALL_ONES;
-    const high = finite ? Math.floor(deadline / TWO_32) : ALL_ONES;
+    // The only call on the exit path: no closure, no allocation, no remainder of floats.
+    let low = ALL_ONES;
+    let high = ALL_ONES;
+    if (deadlineNs < Number.MAX_SAFE_INTEGER) {
+      const deadline = Math.max(0, Math.ceil(deadlineNs));
+      high = Math.floor(deadline / TWO_32);
+      low = deadline - high * TWO_32;
+    }
     try {
       return this.#raw.run(vcpu, quantum, low, high) as ExitKind;
     } catch (error) {

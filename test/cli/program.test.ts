@@ -5,10 +5,12 @@ import { main } from "../../src/cli/program.js";
 /** Runs a command line and gathers what it prints. */
 async function run(...argv: string[]) {
   const printed = { out: "", err: "" };
-  const output = new Output(
-    { write: (text) => void (printed.out += text) },
-    { write: (text) => void (printed.err += text) },
-  );
+  const stream = (name: "out" | "err") => ({
+    write: (text: string) => {
+      printed[name] += text;
+    },
+  });
+  const output = new Output(stream("out"), stream("err"));
   const status = await main(argv, output);
   return { status, ...printed };
 }

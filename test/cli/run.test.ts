@@ -1,7 +1,7 @@
 /**
  * `vmdeck run` as scripts and people use it: the compiled program in a process of its own, on the fake addon.
  */
-import { type ChildProcessWithoutNullStreams, execFileSync, spawn } from "node:child_process";
+import { type ChildProcessWithoutNullStreams, spawn } from "node:child_process";
 import { readFileSync } from "node:fs";
 import { join } from "node:path";
 import { fileURLToPath } from "node:url";
@@ -30,6 +30,11 @@ async function finish(child: ChildProcessWithoutNullStreams) {
 
 const firstOutput = (child: ChildProcessWithoutNullStreams) =>
   new Promise((resolve) => child.stdout.once("data", resolve));
+
+/** Process ids of a process's children, from the kernel. */
+function childrenOf(pid: number): number[] {
+  return readFileSync(`/proc/${pid}/task/${pid}/children`, "utf8").trim().split(" ").map(Number);
+}
 
 test("in pipes the guest's bytes pass unchanged, and nothing else", async () => {
   const child = start("flood");
@@ -71,13 +76,10 @@ test("an interrupt ends the VM with 130, a termination with 143", async () => {
     ["SIGTERM", 143],
     ["SIGHUP", 129],
   ] as const) {
-    const child = start("spin", "--serial", "stdio");
     const echo = start("echo");
     await firstOutput(echo);
     echo.kill(signal);
     expect((await finish(echo)).status).toBe(status);
-    child.kill("SIGKILL");
-    await finish(child);
   }
 });
 
@@ -93,17 +95,13 @@ test("a reader that goes away ends the VM quietly", async () => {
 test("a VM does not outlive the program that started it", async () => {
   const child = start("echo");
   await firstOutput(child);
-  const vmProcesses = () =>
-    execFileSync("ps", ["-eo", "args"], { encoding: "utf8" })
-      .split("\n")
-      .filter((line) => line.includes("vm-process.js"));
-  const children = execFileSync("ps", ["-o", "pid=", "--ppid", String(child.pid)], { encoding: "utf8" }).trim();
-  expect(vmProcesses().length).toBeGreaterThan(0);
+  const [vmProcess] = childrenOf(child.pid ?? 0);
+  expect(vmProcess).toBeGreaterThan(0);
   child.kill("SIGKILL");
   await finish(child);
   const alive = () => {
     try {
-      process.kill(Number(children), 0);
+      process.kill(vmProcess ?? 0, 0);
       return true;
     } catch {
       return false;
@@ -133,4 +131,47 @@ test("the serial port goes to a file or nowhere, and JSON to standard output the
   expect(readFileSync(log).length).toBe(1024 * 1024);
   const none = await finish(start("flood", "--serial", "none"));
   expect({ status: none.status, out: none.out.length }).toEqual({ status: 0, out: 0 });
+});
+
+/** Runs a shell script on a terminal of its own, typing `keys` once `prompt` has appeared. */
+async function onTerminal(script: string, prompt: string, keys: string) {
+  const child = spawn("script", ["-qec", script, "/dev/null"], {
+    env: { ...process.env, ...fakeEnvironment("echo"), SHELL: "/bin/sh" },
+  });
+  let out = "";
+  child.stdout.on("data", (chunk: Buffer) => {
+    const before = out.includes(prompt);
+    out += chunk.toString();
+    if (!before && out.includes(prompt)) child.stdin.write(keys);
+  });
+  await new Promise((resolve) => child.on("close", resolve));
+  return out;
+}
+
+test.each([
+  ["Ctrl-]", "\x1d", 0],
+  ["the guest's power off", "q", 0],
+  ["a crash of the guest", "c", 6],
+])("a terminal is raw for the guest and sane after %s", async (_what, keys, status) => {
+  const command = `${process.execPath} ${BIN} run --kernel ${guests.kernel()} -m 32MiB`;
+  const out = await onTerminal(
+    `echo "<$(stty -g)>"; ${command}; echo "status $?"; echo "<$(stty -g)>"`,
+    "ready",
+    `a\x03${keys}`,
+  );
+  const [before, after] = [...out.matchAll(/<([0-9a-f:]+)>/g)].map(([, modes]) => modes);
+  expect(before).toBeTruthy();
+  expect(after).toBe(before);
+  expect(out).toContain(`status ${status}`);
+  // Ctrl-C reached the guest, which echoed it, and no line discipline echoed the keys a second time.
+  if (keys !== "\x1d") expect(out.replaceAll("\r", "")).toContain("ready\na\x03");
+});
+
+test("a terminal is sane after a termination signal", async () => {
+  const command = `${process.execPath} ${BIN} run --kernel ${guests.kernel()} -m 32MiB`;
+  const script = `echo "<$(stty -g)>"; (sleep 2; kill -TERM $(cat ${guests.directory()}/pid)) & sh -c 'echo $$ > ${guests.directory()}/pid; exec ${command}'; echo "status $?"; echo "<$(stty -g)>"`;
+  const out = await onTerminal(script, "never", "");
+  const [before, after] = [...out.matchAll(/<([0-9a-f:]+)>/g)].map(([, modes]) => modes);
+  expect(after).toBe(before);
+  expect(out).toContain("status 143");
 });

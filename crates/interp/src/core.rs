@@ -22,6 +22,18 @@ pub enum Stop {
 /// What a handler returns.
 pub type Exec<T = ()> = Result<T, Stop>;
 
+/// What decides whether a single-step trap follows the instruction that has just completed (SDM 3B, 17.3.1.4).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum SingleStep {
+    /// TF as it was before the instruction.
+    #[default]
+    ByFlagBefore,
+    /// TF as the instruction left it (SYSCALL, SYSRET).
+    ByFlagAfter,
+    /// None follows (MOV SS, POP SS, INT n).
+    Never,
+}
+
 /// Things for the run loop to look at between blocks.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Attention {
@@ -31,6 +43,8 @@ pub struct Attention {
     pub halted: bool,
     /// Interrupts are held off for one more instruction (after STI, MOV SS, POP SS).
     pub interrupt_shadow: bool,
+    /// Whether the last instruction is followed by a single-step trap.
+    pub single_step: SingleStep,
     /// An NMI waits.
     pub nmi_pending: bool,
     /// NMIs are blocked until the next IRET.

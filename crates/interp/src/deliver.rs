@@ -10,7 +10,7 @@ use cpu::flags::bit;
 use cpu::segment::{self, Descriptor, Segment};
 use cpu::{Fault, Mode};
 
-use crate::core::{Core, Exec, Stop};
+use crate::core::{Core, Exec, SingleStep, Stop};
 use crate::frame::{Frame, Stack};
 use crate::tables::{EXT, Found, is_canonical, kind, null_stack_segment, selector_error};
 use crate::task;
@@ -69,7 +69,14 @@ pub fn deliver_fault(core: &mut Core, fault: Fault) -> Exec {
                 core.exceptions_delivered += 1;
                 return Ok(());
             }
-            Err(Stop::Fault) => current = escalate(current, core.fault).ok_or(Stop::Shutdown)?,
+            Err(Stop::Fault) => {
+                let second = core.fault;
+                current = escalate(current, second).ok_or(Stop::Shutdown)?;
+                if second.vector == vector::PF {
+                    // Even where a double fault is delivered instead.
+                    core.cpu.cr2 = second.address;
+                }
+            }
             Err(stop) => return Err(unreachable_handler(core, stop)),
         }
     }
@@ -113,7 +120,9 @@ pub fn deliver_single_step(core: &mut Core) -> Exec {
 pub(crate) fn software_interrupt(core: &mut Core, vector: u8, kind: SoftwareKind) -> Exec {
     let checked = kind == SoftwareKind::Checked;
     let ext = if checked { 0 } else { EXT };
-    deliver(core, Event { vector, error: None, checked, ext, restarts: false })
+    deliver(core, Event { vector, error: None, checked, ext, restarts: false })?;
+    core.attention.single_step = SingleStep::Never;
+    Ok(())
 }
 
 /// The exception that follows when `second` comes up while `first` is delivered (SDM 3A, table 6-5); none for shutdown.

@@ -7,7 +7,7 @@ use cpu::{Fault, Mode};
 use decode::Selected;
 use iced_x86::{Instruction, Mnemonic};
 
-use crate::core::{Core, Exec};
+use crate::core::{Core, Exec, SingleStep};
 use crate::tables::{is_canonical, is_null};
 use crate::{Handler, Op, ends};
 
@@ -48,6 +48,7 @@ fn syscall(core: &mut Core, _: &Op) -> Exec {
     core.cpu.regs[RCX] = core.cpu.rip();
     core.cpu.regs[R11] = flags;
     core.cpu.flags.set(flags & !mask & !bit::VM);
+    core.attention.single_step = SingleStep::ByFlagAfter;
     enter_flat(core, selector, selector.wrapping_add(8), 0, true, target);
     Ok(())
 }
@@ -79,6 +80,7 @@ fn sysret(core: &mut Core, code_offset: u16, long: bool) {
     let selector = (core.cpu.msr.star >> 48) as u16;
     let rip = core.cpu.regs[RCX];
     core.cpu.flags.set(core.cpu.regs[R11] & !(bit::RF | bit::VM));
+    core.attention.single_step = SingleStep::ByFlagAfter;
     enter_flat(core, selector.wrapping_add(code_offset), selector.wrapping_add(8), 3, long, rip);
 }
 

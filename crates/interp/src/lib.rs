@@ -27,6 +27,7 @@ mod bit;
 mod branch;
 mod control_register;
 mod core;
+mod crypto;
 pub mod deliver;
 pub mod device;
 mod far;
@@ -37,12 +38,14 @@ mod interrupt;
 pub mod io;
 mod logic;
 mod memory;
+mod mmx;
 mod mov;
 mod msr;
 mod muldiv;
 pub mod operand;
 mod segment;
 mod shift;
+mod sse;
 mod stack;
 mod string;
 mod system;
@@ -50,11 +53,12 @@ mod system_flag;
 mod tables;
 mod task;
 mod x87;
+mod xsave;
 
 use decode::Selected;
 use iced_x86::Instruction;
 
-pub use crate::core::{Attention, Core, Exec, Stop};
+pub use crate::core::{Attention, Core, Exec, SingleStep, Stop};
 
 /// What executes one instruction.
 #[derive(Clone, Copy)]
@@ -83,7 +87,7 @@ pub(crate) fn alone(f: fn(&mut Core, &Op) -> Exec) -> Selected<Handler> {
 /// The handler of an instruction; #UD for what no family knows.
 pub fn select(instruction: &Instruction) -> Selected<Handler> {
     if instruction.is_invalid() {
-        return ends(undefined);
+        return ends(if instruction.len() == decode::block::MAX_LENGTH { too_long } else { undefined });
     }
     // Those that take only some forms of a mnemonic (MOV CR, PUSH of a segment, far JMP) come before its main family.
     const FAMILIES: &[fn(&Instruction) -> Option<Selected<Handler>>] = &[
@@ -107,8 +111,17 @@ pub fn select(instruction: &Instruction) -> Selected<Handler> {
         system::select,
         io::select,
         x87::select,
+        sse::select,
+        mmx::select,
+        crypto::select,
+        xsave::select,
     ];
     FAMILIES.iter().find_map(|family| family(instruction)).unwrap_or(ends(undefined))
+}
+
+/// Prefixes without an end: no instruction is longer than 15 bytes (SDM 2A, 2.3.11).
+fn too_long(core: &mut Core, _: &Op) -> Exec {
+    Err(core.raise(cpu::Fault::GP0))
 }
 
 /// Invalid opcode.

@@ -188,10 +188,15 @@ impl Core {
         let next = self.next_page(linear);
         let first = self.translate(linear, AccessKind::Write, view, seg)?;
         let second = self.translate(next, AccessKind::Write, view, seg)?;
-        for (index, byte) in value.to_le().into_iter().enumerate().take(T::SIZE) {
-            let (target, at) =
-                if index < first_part { (first, linear + index as u64) } else { (second, next + (index - first_part) as u64) };
-            self.store_target(target, at, byte)?;
+        // Bytes for a device go first: while one waits for its answer RAM has not changed, so that the instruction can start over.
+        for to_device in [true, false] {
+            for (index, byte) in value.to_le().into_iter().enumerate().take(T::SIZE) {
+                let (target, at) =
+                    if index < first_part { (first, linear + index as u64) } else { (second, next + (index - first_part) as u64) };
+                if target.device_page().is_some() == to_device {
+                    self.store_target(target, at, byte)?;
+                }
+            }
         }
         Ok(())
     }

@@ -11,6 +11,7 @@ use softfloat::F80;
 
 use crate::core::{Core, Exec};
 use crate::sse::vector::Vector;
+use crate::x87::unit::{no_pending_error, status};
 use crate::{Handler, Op, plain};
 
 pub(crate) fn select(instruction: &Instruction) -> Option<Selected<Handler>> {
@@ -20,10 +21,10 @@ pub(crate) fn select(instruction: &Instruction) -> Option<Selected<Handler>> {
 impl Vector for u64 {
     #[inline(always)]
     fn enter(core: &mut Core) -> Exec {
-        if core.cpu.cr0 & (cr0::EM | cr0::TS) == 0 && !x87_exception_pending(core) {
+        if core.cpu.cr0 & (cr0::EM | cr0::TS) == 0 && core.cpu.x87.status & status::ES == 0 {
             return Ok(());
         }
-        unavailable(core)
+        check_slowly(core)
     }
     #[inline(always)]
     fn get(core: &Core, number: u8) -> u64 {
@@ -49,23 +50,12 @@ impl Vector for u64 {
     }
 }
 
-/// A flag of the status word is set that the control word does not mask.
-#[inline(always)]
-fn x87_exception_pending(core: &Core) -> bool {
-    core.cpu.x87.status & !core.cpu.x87.control & 0x3f != 0
-}
-
-/// #UD, #NM, #MF: in this order (SDM 3A, 23.25.3).
+/// #UD, #NM, #MF: in this order (SDM 3A, 13.1 and 13.5).
 #[cold]
-fn unavailable(core: &mut Core) -> Exec {
-    let control = core.cpu.cr0;
-    Err(core.raise(if control & cr0::EM != 0 {
-        Fault::UD
-    } else if control & cr0::TS != 0 {
-        Fault::NM
-    } else {
-        Fault::MF
-    }))
+fn check_slowly(core: &mut Core) -> Exec {
+    core.fault_if(core.cpu.cr0 & cr0::EM != 0, Fault::UD)?;
+    core.fault_if(core.cpu.cr0 & cr0::TS != 0, Fault::NM)?;
+    no_pending_error(core)
 }
 
 fn emms(core: &mut Core, _: &Op) -> Exec {

@@ -8,7 +8,7 @@ use decode::Selected;
 use decode::op::prefix;
 use iced_x86::{Instruction, Mnemonic, OpKind, Register};
 
-use crate::core::{Core, Exec};
+use crate::core::{Core, Exec, SingleStep};
 use crate::operand::{Gpr, by_size, source, write_destination};
 use crate::tables::{Found, is_canonical, is_null, kind, null_stack_segment, rpl, selector_error};
 use crate::{Handler, Op, ends, plain};
@@ -116,6 +116,7 @@ impl Core {
 fn shadow_stack_load(core: &mut Core, index: usize) {
     if index == segment::SS {
         core.attention.interrupt_shadow = true;
+        core.attention.single_step = SingleStep::Never;
         core.leave_block();
     }
 }

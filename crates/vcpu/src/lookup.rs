@@ -4,7 +4,7 @@ use std::rc::Rc;
 
 use cpu::segment;
 use cpu::tlb::{AccessKind, View};
-use cpu::{Fault, Mode};
+use cpu::Fault;
 use decode::block::MAX_LENGTH;
 use decode::{BlockCache, BlockKey, form};
 use guest_mem::PAGE_SIZE;
@@ -51,16 +51,20 @@ pub(crate) fn block(core: &mut Core, jumps: &mut JumpCache, blocks: &mut BlockCa
         && entry.linear == linear
         && entry.stamp == stamp(core)
         && entry.block.valid.get()
-        && (core.cpu.code_bits == 64 || within_limit(core, rip))
+        && (core.cpu.code_bits == 64 || entry.block.length <= room(core))
     {
         return Ok(Rc::clone(&entry.block));
     }
     find(core, jumps, blocks, linear)
 }
 
+/// Bytes from RIP to the end of the code segment, which no instruction may go beyond (SDM 3A, 5.3).
 #[inline(always)]
-fn within_limit(core: &Core, rip: u64) -> bool {
-    rip <= u64::from(core.cpu.seg[segment::CS].limit)
+fn room(core: &Core) -> usize {
+    if core.cpu.code_bits == 64 {
+        return usize::MAX;
+    }
+    (u64::from(core.cpu.seg[segment::CS].limit) + 1).saturating_sub(core.cpu.rip()) as usize
 }
 
 /// Where the page of `linear` is in RAM, for fetching.
@@ -73,34 +77,45 @@ fn fetch_page(core: &mut Core, linear: u64) -> Exec<usize> {
 
 #[inline(never)]
 fn find(core: &mut Core, jumps: &mut JumpCache, blocks: &mut BlockCache<Handler>, linear: u64) -> Exec<Rc<Block>> {
-    let rip = core.cpu.rip();
-    if core.cpu.mode != Mode::Long64 && !within_limit(core, rip) {
+    let room = room(core);
+    if room == 0 {
         return Err(core.raise(Fault::GP0));
     }
     let page = fetch_page(core, linear)?;
     let within = linear as usize % PAGE_SIZE;
     let key = BlockKey { ram_offset: page + within, code_bits: core.cpu.code_bits };
     let second_linear = (linear & !0xfff).wrapping_add(PAGE_SIZE as u64) & core.cpu.linear_mask;
-    if let Some(known) = blocks.get(key).cloned() {
-        match known.second_page {
-            None => return Ok(remember(core, jumps, linear, known)),
-            // The second page may be mapped elsewhere by now.
-            Some(second) if fetch_page(core, second_linear)? == second => return Ok(known),
-            Some(_) => {}
+    // The second page may be mapped elsewhere by now.
+    let crosses = blocks.get(key).is_some_and(|known| known.second_page.is_some());
+    let second = if crosses { Some(fetch_page(core, second_linear)?) } else { None };
+    // A walk may have set an accessed bit among decoded bytes.
+    if core.mem.code_written() {
+        blocks.invalidate_written(&core.mem);
+    }
+    match blocks.get(key) {
+        Some(known) if known.length <= room && known.second_page == second => {
+            let known = Rc::clone(known);
+            return Ok(if crosses { known } else { remember(core, jumps, linear, known) });
         }
+        _ => {}
     }
     let mut bytes = [0u8; WINDOW];
-    let first_part = (PAGE_SIZE - within).min(WINDOW);
+    let in_page = (PAGE_SIZE - within).min(WINDOW);
+    let first_part = in_page.min(room);
     read(core, key.ram_offset, &mut bytes[..first_part]);
     if let Some(block) = form(key, &bytes[..first_part], None, interp::select) {
         let block = blocks.insert(&core.mem, block);
         return Ok(remember(core, jumps, linear, block));
     }
+    // The first instruction goes on in the next page, if the segment does.
+    if room <= in_page {
+        return Err(core.raise(Fault::GP0));
+    }
     let second = fetch_page(core, second_linear)?;
-    let total = first_part + MAX_LENGTH;
+    let total = first_part + MAX_LENGTH.min(room - first_part);
     read(core, second, &mut bytes[first_part..total]);
-    let mut block =
-        form(key, &bytes[..total], Some(first_part), interp::select).expect("15 bytes beyond the page hold any instruction or prove it invalid");
+    // 15 bytes beyond the page hold any instruction or prove it invalid; fewer may end it with the segment.
+    let mut block = form(key, &bytes[..total], Some(first_part), interp::select).ok_or_else(|| core.raise(Fault::GP0))?;
     if block.second_page.is_some() {
         block.second_page = Some(second);
     }

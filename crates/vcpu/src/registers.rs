@@ -73,7 +73,7 @@ impl Machine {
         cpu.update_mode();
         cpu.set_rip(registers.rip);
         cpu.tlb.flush();
-        core.attention = Default::default();
+        (core.attention, core.device) = Default::default();
         // A refused value leaves the APIC as it was.
         let _ = core.lapic.write_msr(lapic::MSR_APIC_BASE, registers.apic_base, now);
         let _ = core.lapic.set_cr8(registers.cr8);

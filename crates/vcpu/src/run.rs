@@ -9,7 +9,7 @@ use std::sync::atomic::Ordering;
 
 use cpu::RIP;
 use cpu::flags::bit;
-use interp::{Block, Core, Stop, deliver};
+use interp::{Block, Core, SingleStep, Stop, deliver};
 
 use crate::exit::Exit;
 use crate::lookup;
@@ -39,9 +39,6 @@ impl Machine {
         let limit = self.vcpus[id].core.retired + quantum;
         let mut deliveries = 0;
         loop {
-            if self.mem.code_written() {
-                self.blocks.invalidate_written(&self.mem);
-            }
             let mut target = limit;
             let stepping = self.vcpus[id].core.cpu.flags.has(bit::TF);
             let shadow = self.vcpus[id].core.attention.interrupt_shadow;
@@ -58,6 +55,10 @@ impl Machine {
                 target = target.min(self.next_event(id, deadline_ns));
             }
             self.vcpus[id].core.attention.interrupt_shadow = false;
+            // Instructions, devices and the frames of interrupts write code.
+            if self.mem.code_written() {
+                self.blocks.invalidate_written(&self.mem);
+            }
             let before = self.vcpus[id].core.retired;
             match self.run_blocks(id, target, &mut deliveries) {
                 Stretch::Leave(exit) => return exit,
@@ -65,7 +66,17 @@ impl Machine {
                 Stretch::Look => {}
             }
             let core = &mut self.vcpus[id].core;
-            if stepping && core.retired != before {
+            if core.retired == before {
+                continue;
+            }
+            deliveries = 0;
+            let traps = match std::mem::take(&mut core.attention.single_step) {
+                SingleStep::ByFlagBefore => stepping,
+                SingleStep::ByFlagAfter => core.cpu.flags.has(bit::TF),
+                SingleStep::Never => false,
+            };
+            if traps {
+                core.attention.halted = false;
                 if let Err(stop) = deliver::deliver_single_step(core) {
                     return self.stopped(id, stop);
                 }
@@ -107,10 +118,11 @@ impl Machine {
     fn take_interrupt(&mut self, id: usize) -> Option<Exit> {
         let Vcpu { core, acknowledged, .. } = &mut self.vcpus[id];
         let attention = core.attention;
-        let delivered = if attention.nmi_pending && !attention.nmi_blocked && !attention.interrupt_shadow {
-            deliver::deliver_nmi(core)
-        } else if let Some(vector) = acknowledged.take() {
+        // The 8259 has given its vector and taken it off its lines: nothing may come before it.
+        let delivered = if let Some(vector) = acknowledged.take() {
             deliver::deliver_interrupt(core, vector)
+        } else if attention.nmi_pending && !attention.nmi_blocked && !attention.interrupt_shadow {
+            deliver::deliver_nmi(core)
         } else if attention.interrupt_shadow || !core.cpu.flags.has(bit::IF) {
             return None;
         } else if core.lapic.ext_int_pending() {

@@ -9,6 +9,8 @@ import { resolveHome } from "../../store/home.js";
 import { type Image, listImages, removeImage } from "../../store/images.js";
 import { buildMini } from "../../store/mini-image.js";
 import type { CommandContext } from "../command-context.js";
+import { EXIT_STATUS } from "../exit-codes.js";
+import { Interruption } from "../interruption.js";
 import type { Output } from "../output.js";
 
 export interface ImageOptions {
@@ -19,7 +21,7 @@ export interface ImageOptions {
 const HOME_OPTION = ["--home <DIR>", "data directory (default: VMDECK_HOME, or the user's own)"] as const;
 const KIB = 1024;
 
-export function registerImage(program: Command, { output }: CommandContext): void {
+export function registerImage(program: Command, { output, finish }: CommandContext): void {
   const image = program
     .command("image")
     .summary("build, list and remove images")
@@ -39,7 +41,7 @@ export function registerImage(program: Command, { output }: CommandContext): voi
       "after",
       "\nExamples:\n  $ vmdeck image build mini\n  $ vmdeck image build mini --home /srv/vmdeck --json",
     )
-    .action((name: string, options: ImageOptions) => build(name, options, output));
+    .action(async (name: string, options: ImageOptions) => finish(await build(name, options, output)));
   image
     .command("ls")
     .alias("list")
@@ -59,15 +61,21 @@ export function registerImage(program: Command, { output }: CommandContext): voi
     .action((names: readonly string[], options: ImageOptions) => remove(names, options, output));
 }
 
-async function build(name: string, options: ImageOptions, output: Output): Promise<void> {
+async function build(name: string, options: ImageOptions, output: Output): Promise<number> {
   if (name !== DEFAULT_IMAGE) {
     throw new VmError("VM_USAGE", `there is no recipe for the image ${name}`, { hint: `build ${DEFAULT_IMAGE}` });
   }
-  const built = await buildMini(options.home ?? resolveHome(), {
-    onProgress: (line) => output.note(`vmdeck: ${line}`),
-  });
-  if (options.json === true) output.json(built.manifest);
-  else output.line(`built ${built.manifest.name} in ${built.directory}`);
+  using interruption = new Interruption();
+  try {
+    const onProgress = (line: string) => output.note(`vmdeck: ${line}`);
+    const built = await buildMini(options.home ?? resolveHome(), { onProgress, signal: interruption.signal });
+    if (options.json === true) output.json(built.manifest);
+    else output.line(`built ${built.manifest.name} in ${built.directory}`);
+    return EXIT_STATUS.ok;
+  } catch (error) {
+    if (interruption.status !== undefined) return interruption.status;
+    throw error;
+  }
 }
 
 async function list(options: ImageOptions, output: Output): Promise<void> {

@@ -8,6 +8,7 @@ import type { VmEvent, VmExit, VmStats } from "../../control/vm-report.js";
 import { assertNever, VmError } from "../../errors.js";
 import type { CommandContext } from "../command-context.js";
 import { statusOfExit } from "../exit-codes.js";
+import { Interruption } from "../interruption.js";
 import type { Output } from "../output.js";
 import { attachConsole, isInteractive } from "../terminal.js";
 
@@ -103,13 +104,21 @@ export function toVmOptions(image: string | undefined, options: RunCommandOption
 async function runVm(image: string | undefined, options: RunCommandOptions, output: Output): Promise<number> {
   const streams = { stdin: process.stdin, stdout: process.stdout };
   const onConsole = options.serial === "stdio";
-  const vm = await Vm.run(toVmOptions(image, options), { onProgress: (line) => output.note(`vmdeck: ${line}`) });
-  if (onConsole && isInteractive(streams)) output.note("vmdeck: the VM runs; Ctrl-] ends it");
-  void reportEvents(vm.events(), output, onConsole && isInteractive(streams));
-  const endedHere = await attachConsole(vm, streams, onConsole);
-  const exit = await vm.wait();
-  report(exit, options, output, onConsole);
-  return endedHere ?? statusOfExit(exit);
+  const interactive = onConsole && isInteractive(streams);
+  using interruption = new Interruption();
+  try {
+    const onProgress = (line: string) => output.note(`vmdeck: ${line}`);
+    const vm = await Vm.run(toVmOptions(image, options), { signal: interruption.signal, onProgress });
+    if (interactive) output.note("vmdeck: the VM runs; Ctrl-] ends it");
+    void reportEvents(vm.events(), output, interactive);
+    if (onConsole) await attachConsole(vm, streams, interruption);
+    const exit = await vm.wait();
+    report(exit, options, output, onConsole);
+    return interruption.status ?? statusOfExit(exit);
+  } catch (error) {
+    if (interruption.status !== undefined) return interruption.status;
+    throw error;
+  }
 }
 
 /** Defects of our devices are told at once; a guest's misuse is its own affair. */

@@ -111,5 +111,5 @@ fn smallest(words: u128) -> u128 {
 fn sliding_differences(a: u128, b: u128, imm: u8) -> u128 {
     let (a, b) = (a.to_le_bytes(), b.to_le_bytes());
     let (start, fixed) = (usize::from(imm >> 2 & 1) * 4, usize::from(imm & 3) * 4);
-    build(|index| (0..4).map(|byte| u16::from(a[start + index + byte].abs_diff(b[fixed + byte]))).sum())
+    build::<u16, u128>(|index| (0..4).map(|byte| u16::from(a[start + index + byte].abs_diff(b[fixed + byte]))).sum())
 }

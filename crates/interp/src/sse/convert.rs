@@ -4,12 +4,11 @@
 
 use std::marker::PhantomData;
 
-use cpu::Word;
 use decode::Selected;
 use iced_x86::{Instruction, Mnemonic};
 use softfloat::{Env, F32, F64, Float};
 
-use super::lanes::{Lane, build, count, split, with_low};
+use super::lanes::{Lane, build, split, with_low};
 use super::operation::{Shape, compute, operations, with_env, xmm_m32, xmm_m64};
 use super::vector::{Source, Vector};
 use crate::core::{Core, Exec};
@@ -39,46 +38,46 @@ pub(super) fn select(instruction: &Instruction) -> Option<Selected<Handler>> {
 
 operations! { select_vector:
     compute xmm {
-        Cvtdq2ps = |_, b, _, env| convert(b, |lane| F32::from_i32(lane, env));
-        Cvtps2dq = |_, b, _, env| convert(b, |lane: F32| lane.to_i32(env));
-        Cvttps2dq = |_, b, _, env| convert(b, |lane: F32| lane.to_i32_truncate(env));
-        Cvtpd2dq = |_, b, _, env| convert(b, |lane: F64| lane.to_i32(env));
-        Cvttpd2dq = |_, b, _, env| convert(b, |lane: F64| lane.to_i32_truncate(env));
-        Cvtpd2ps = |_, b, _, env| convert(b, |lane: F64| lane.to_f32(env));
+        Cvtdq2ps = |_, b, _, env| convert::<4, _, _>(b, |lane| F32::from_i32(lane, env));
+        Cvtps2dq = |_, b, _, env| convert::<4, _, _>(b, |lane: F32| lane.to_i32(env));
+        Cvttps2dq = |_, b, _, env| convert::<4, _, _>(b, |lane: F32| lane.to_i32_truncate(env));
+        Cvtpd2dq = |_, b, _, env| convert::<2, _, _>(b, |lane: F64| lane.to_i32(env));
+        Cvttpd2dq = |_, b, _, env| convert::<2, _, _>(b, |lane: F64| lane.to_i32_truncate(env));
+        Cvtpd2ps = |_, b, _, env| convert::<2, _, _>(b, |lane: F64| lane.to_f32(env));
     }
     compute xmm_m64 {
-        Cvtdq2pd = |_, b, _, env| convert(b, |lane| F64::from_i32(lane, env));
-        Cvtps2pd = |_, b, _, env| convert(b, |lane: F32| lane.to_f64(env));
+        Cvtdq2pd = |_, b, _, env| convert::<2, _, _>(b, |lane| F64::from_i32(lane, env));
+        Cvtps2pd = |_, b, _, env| convert::<2, _, _>(b, |lane: F32| lane.to_f64(env));
         Cvtsd2ss = |a, b, _, env| with_low(a, F64(b as u64).to_f32(env));
     }
     compute xmm_m32 {
         Cvtss2sd = |a, b, _, env| with_low(a, F32(b as u32).to_f64(env));
     }
     to_mmx xmm_m64 {
-        Cvtps2pi = |b, env| convert(b, |lane: F32| lane.to_i32(env));
-        Cvttps2pi = |b, env| convert(b, |lane: F32| lane.to_i32_truncate(env));
+        Cvtps2pi = |b, env| convert::<2, _, _>(b, |lane: F32| lane.to_i32(env));
+        Cvttps2pi = |b, env| convert::<2, _, _>(b, |lane: F32| lane.to_i32_truncate(env));
     }
     to_mmx xmm {
-        Cvtpd2pi = |b, env| convert(b, |lane: F64| lane.to_i32(env));
-        Cvttpd2pi = |b, env| convert(b, |lane: F64| lane.to_i32_truncate(env));
+        Cvtpd2pi = |b, env| convert::<2, _, _>(b, |lane: F64| lane.to_i32(env));
+        Cvttpd2pi = |b, env| convert::<2, _, _>(b, |lane: F64| lane.to_i32_truncate(env));
     }
     from_mmx mmx {
         Cvtpi2ps = |a, b, env| {
-            let low: u128 = convert(u128::from(b), |lane| F32::from_i32(lane, env));
+            let low = convert::<2, _, _>(u128::from(b), |lane| F32::from_i32(lane, env));
             with_low(a, low as u64)
         };
     }
     from_mmx_or_memory mmx {
-        Cvtpi2pd = |_, b, env| convert(u128::from(b), |lane| F64::from_i32(lane, env));
+        Cvtpi2pd = |_, b, env| convert::<2, _, _>(u128::from(b), |lane| F64::from_i32(lane, env));
     }
 }
 
-/// Lane by lane from the lowest, as many as both formats have; the rest of the result is zero.
+/// The `N` lowest lanes; the rest of the result is zero.
 #[inline(always)]
-fn convert<From: Lane, To: Lane>(b: u128, mut f: impl FnMut(From) -> To) -> u128 {
+fn convert<const N: usize, From: Lane, To: Lane>(b: u128, mut f: impl FnMut(From) -> To) -> u128 {
     let b = split::<From, u128>(b);
     let zero = To::split(0)[0];
-    build(|index| if index < count::<From, u128>() { f(b[index]) } else { zero })
+    build(|index| if index < N { f(b[index]) } else { zero })
 }
 
 /// MMX destination = f(XMM or memory source), the low half.

@@ -49,7 +49,7 @@ fn extract<V: Vector, L: Lane + Gpr>(core: &mut Core, op: &Op) -> Exec {
     } else {
         let value = element(core, op.src).u64();
         V::touch(core);
-        u64::set(&mut core.cpu, op.dst, value);
+        <u64 as Gpr>::set(&mut core.cpu, op.dst, value);
     }
     Ok(())
 }

@@ -11,7 +11,7 @@ pub(crate) trait Lane: Copy {
     /// All lanes of 128 bits, the lowest first.
     type All: Copy + Index<usize, Output = Self> + IndexMut<usize>;
     /// Width of one.
-    const BITS: usize;
+    const WIDTH: usize;
     /// The lanes of a vector.
     fn split(vector: u128) -> Self::All;
     /// The vector of these lanes.
@@ -22,16 +22,16 @@ macro_rules! lane {
     ($($t:ty as $bits:ty, $of:expr, $into:expr;)*) => {$(
         impl Lane for $t {
             type All = [$t; 16 / size_of::<$t>()];
-            const BITS: usize = 8 * size_of::<$t>();
+            const WIDTH: usize = 8 * size_of::<$t>();
             #[inline(always)]
             fn split(vector: u128) -> Self::All {
-                std::array::from_fn(|index| $of((vector >> (index * Self::BITS)) as $bits))
+                std::array::from_fn(|index| $of((vector >> (index * Self::WIDTH)) as $bits))
             }
             #[inline(always)]
             fn join(lanes: Self::All) -> u128 {
                 let mut vector = 0;
                 for (index, lane) in lanes.into_iter().enumerate() {
-                    vector |= u128::from($into(lane)) << (index * Self::BITS);
+                    vector |= u128::from($into(lane)) << (index * Self::WIDTH);
                 }
                 vector
             }
@@ -55,7 +55,7 @@ lane! {
 /// Number of lanes in a vector.
 #[inline(always)]
 pub(crate) const fn count<L: Lane, V: Vector>() -> usize {
-    8 * V::SIZE / L::BITS
+    8 * V::SIZE / L::WIDTH
 }
 
 /// The lanes of a vector; those beyond its width are zero.
@@ -106,5 +106,5 @@ pub(crate) fn with_lane<L: Lane, V: Vector>(vector: V, index: usize, lane: L) ->
 #[inline(always)]
 pub(crate) fn signs<L: Lane, V: Vector>(vector: V) -> u64 {
     let bits = vector.wide();
-    (0..count::<L, V>()).fold(0, |mask, index| mask | (bits >> (index * L::BITS + L::BITS - 1) & 1) as u64)
+    (0..count::<L, V>()).fold(0, |mask, index| mask | ((bits >> (index * L::WIDTH + L::WIDTH - 1)) as u64 & 1) << index)
 }

@@ -9,7 +9,7 @@ use crate::core::{Core, Exec};
 use crate::operand::Gpr;
 use crate::{Handler, Op, plain};
 use cpu::control::cr4;
-use cpu::{Fault, Word};
+use cpu::Fault;
 
 /// An instruction with one source, a `V` from wherever `S` says.
 pub(crate) trait Shape<V: Vector> {
@@ -98,7 +98,7 @@ pub(crate) fn gather<V: Vector, S: Source<V>>(core: &mut Core, op: &Op, f: impl 
     V::enter(core)?;
     let result = f(S::read(core, op)?);
     V::touch(core);
-    u64::set(&mut core.cpu, op.dst, result);
+    <u64 as Gpr>::set(&mut core.cpu, op.dst, result);
     Ok(())
 }
 

@@ -150,3 +150,43 @@ pub(crate) fn load_fxsave(x87: &mut X87State, image: &[u8; FXSAVE_BYTES], wide: 
     (x87.data_pointer, x87.data_selector) = pointer(16);
     load_registers(x87, &image[32..], 16);
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_fxsave_part_round_trips() {
+        let mut x87 = X87State::initialized();
+        x87.push(F80::ONE);
+        x87.push(F80::INDEFINITE);
+        (x87.instruction_pointer, x87.instruction_selector) = (0x1234_5678, 0x10);
+        (x87.data_pointer, x87.data_selector) = (0x9abc_def0, 0x2b);
+        x87.opcode = 0x1f7;
+        let image = save_fxsave(&x87, false);
+        assert_eq!((image[4], image[3] >> 3 & 7), (0b1100_0000, 6));
+        assert_eq!(image[32..42], F80::INDEFINITE.to_bytes());
+        let mut loaded = X87State::default();
+        load_fxsave(&mut loaded, &image, false);
+        assert_eq!(save_fxsave(&loaded, false), image);
+        assert_eq!(loaded.data_selector, 0x2b);
+    }
+
+    #[test]
+    fn the_wide_form_has_whole_pointers() {
+        let x87 = X87State { instruction_pointer: 0xffff_8000_1234_5678, data_pointer: 0x7fff_0000_1111, ..X87State::initialized() };
+        let image = save_fxsave(&x87, true);
+        let mut loaded = X87State::default();
+        load_fxsave(&mut loaded, &image, true);
+        assert_eq!((loaded.instruction_pointer, loaded.data_pointer), (x87.instruction_pointer, x87.data_pointer));
+    }
+
+    #[test]
+    fn loading_derives_the_error_summary() {
+        let mut image = save_fxsave(&X87State::initialized(), true);
+        (image[0], image[2]) = (0x7e, 0x01);
+        let mut loaded = X87State::default();
+        load_fxsave(&mut loaded, &image, true);
+        assert_eq!(loaded.status, 0x8081);
+    }
+}

@@ -21,8 +21,12 @@ use iced_x86::Instruction;
 
 use crate::Handler;
 
+/// How a group offers its instructions.
+type Select = fn(&Instruction) -> Option<Selected<Handler>>;
+
+const GROUPS: [Select; 7] =
+    [load::select, store::select, arithmetic::select, compare::select, transfer::select, transcendental::select, control::select];
+
 pub(crate) fn select(instruction: &Instruction) -> Option<Selected<Handler>> {
-    const GROUPS: &[fn(&Instruction) -> Option<Selected<Handler>>] =
-        &[load::select, store::select, arithmetic::select, compare::select, transfer::select, transcendental::select, control::select];
     GROUPS.iter().find_map(|group| group(instruction))
 }

@@ -239,10 +239,12 @@ pub(super) fn read_bytes(core: &mut Core, op: &Op, bytes: &mut [u8]) -> Exec {
     Ok(())
 }
 
-/// Writes the memory operand as bytes, all or nothing.
+/// Writes the memory operand as bytes, all or nothing; a length of 8 or less is one access.
 pub(super) fn write_bytes(core: &mut Core, op: &Op, bytes: &[u8]) -> Exec {
     let address = core.effective_address(op);
-    core.probe(op.seg, address, bytes.len())?;
+    if bytes.len() > 8 {
+        core.probe(op.seg, address, bytes.len())?;
+    }
     let mut at = 0;
     while at < bytes.len() {
         let offset = address.wrapping_add(at as u64) & op.address_mask();

@@ -5,7 +5,7 @@
 use softfloat::{F32, F64, F80};
 
 /// Cases of one operation: a few seconds for a whole file in debug, a million each in release.
-pub const CASES: usize = if cfg!(debug_assertions) { 12_000 } else { 1_500_000 };
+pub const CASES: usize = if cfg!(debug_assertions) { 120_000 } else { 1_500_000 };
 
 /// SplitMix64.
 pub struct Random(u64);

@@ -1,0 +1,66 @@
+//! Instructions of the model that are not run against the host, and why. Other tests cover them.
+
+use iced_x86::{Code, Mnemonic, OpCodeOperandKind as Kind};
+
+/// Why an instruction is not run.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Reason {
+    /// The result belongs to the machine, not to the instruction: time, CPUID, XCR0.
+    Machine,
+    /// It enters the operating system, or needs its descriptor tables.
+    OperatingSystem,
+    /// Privileged: user code only sees #GP, which would test nothing else.
+    Privileged,
+    /// Intel and AMD processors decode it differently in 64-bit mode; the model follows Intel.
+    Vendor,
+    /// The breakpoint after the instruction could not be told from it.
+    Breakpoint,
+}
+
+impl Reason {
+    /// One line for the report.
+    pub fn text(self) -> &'static str {
+        match self {
+            Self::Machine => "the result belongs to the machine (time, CPUID, XCR0, UMIP)",
+            Self::OperatingSystem => "enters the operating system or reads its descriptor tables",
+            Self::Privileged => "privileged or input/output: faults in user mode",
+            Self::Vendor => "66h before a near branch: Intel ignores it in 64-bit mode, AMD does not",
+            Self::Breakpoint => "cannot be told from the breakpoint that ends a case",
+        }
+    }
+}
+
+/// Why `code` is not run, if it is not.
+pub fn reason(code: Code) -> Option<Reason> {
+    use Mnemonic as M;
+    let info = code.op_code();
+    if info.op_kinds().iter().any(|kind| matches!(kind, Kind::br16_1 | Kind::br16_2)) || is_near_branch_16(code) {
+        return Some(Reason::Vendor);
+    }
+    Some(match code.mnemonic() {
+        M::Cpuid | M::Rdtsc | M::Rdtscp | M::Rdpmc | M::Xgetbv | M::Sgdt | M::Sidt | M::Sldt | M::Str | M::Smsw => Reason::Machine,
+        M::Syscall | M::Sysenter | M::Sysexit | M::Sysret | M::Int | M::Int1 | M::Iret | M::Iretd | M::Iretq => Reason::OperatingSystem,
+        M::Sysexitq | M::Sysretq | M::Lar | M::Lsl | M::Verr | M::Verw | M::Lss | M::Lfs | M::Lgs | M::Retf => Reason::OperatingSystem,
+        M::Jmp | M::Call if is_far(code) => Reason::OperatingSystem,
+        M::Mov | M::Pop if writes_segment(code) => Reason::OperatingSystem,
+        M::Int3 => Reason::Breakpoint,
+        M::In | M::Out | M::Insb | M::Insw | M::Insd | M::Outsb | M::Outsw | M::Outsd | M::Cli | M::Sti => Reason::Privileged,
+        _ if info.is_privileged() || info.must_be_cpl0() || info.cpl0() && !info.cpl3() => Reason::Privileged,
+        _ => return None,
+    })
+}
+
+fn is_near_branch_16(code: Code) -> bool {
+    matches!(code, Code::Jmp_rm16 | Code::Call_rm16 | Code::Retnw | Code::Retnw_imm16)
+}
+
+fn is_far(code: Code) -> bool {
+    matches!(
+        code,
+        Code::Jmp_m1616 | Code::Jmp_m1632 | Code::Jmp_m1664 | Code::Call_m1616 | Code::Call_m1632 | Code::Call_m1664
+    )
+}
+
+fn writes_segment(code: Code) -> bool {
+    matches!(code.op_code().op0_kind(), Kind::seg_reg | Kind::fs | Kind::gs)
+}

@@ -1,0 +1,165 @@
+//! The forms of the model's instruction set in 64-bit mode: each iced-x86 `Code`, with its operand in a register and in
+//! memory, alone and with the prefixes that change what it does.
+
+use cpu::CpuModel;
+use iced_x86::{Code, CpuidFeature, EncodingKind, OpCodeInfo, OpCodeOperandKind as Kind};
+
+use crate::excluded::{self, Reason};
+use crate::guest::MODEL;
+
+/// A prefix that makes another form.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Prefix {
+    None,
+    Lock,
+    Rep,
+    Repne,
+}
+
+/// One form.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Form {
+    pub code: Code,
+    /// The operand that may be either is in memory.
+    pub memory: bool,
+    pub prefix: Prefix,
+}
+
+impl Form {
+    /// The manual's text for the instruction, the operand kind and the prefix.
+    pub fn name(&self) -> String {
+        let place = match (self.memory, has_choice(self.code.op_code())) {
+            (true, true) => " (memory)",
+            (false, true) => " (register)",
+            _ => "",
+        };
+        let prefix = match self.prefix {
+            Prefix::None => "",
+            Prefix::Lock => "LOCK ",
+            Prefix::Rep => "REP ",
+            Prefix::Repne => "REPNE ",
+        };
+        format!("{prefix}{}{place} [{:?}]", self.code.op_code().instruction_string(), self.code)
+    }
+
+    /// A number that stays the same from run to run.
+    pub fn number(&self) -> u64 {
+        self.code as u64 * 16 + self.prefix as u64 * 2 + u64::from(self.memory)
+    }
+}
+
+/// Forms to run, and instructions of the model that are not run, by reason.
+pub struct Forms {
+    pub covered: Vec<Form>,
+    pub excluded: Vec<(Code, Reason)>,
+}
+
+/// Every form of the model in 64-bit mode.
+pub fn enumerate() -> Forms {
+    let model = CpuModel::new(MODEL, "GenuineIntel", &[]).expect("the model under test exists");
+    let mut forms = Forms { covered: Vec::new(), excluded: Vec::new() };
+    for code in Code::values().filter(|code| in_model(*code, &model)) {
+        match excluded::reason(code) {
+            Some(reason) => forms.excluded.push((code, reason)),
+            None => forms.covered.extend(of_code(code)),
+        }
+    }
+    forms
+}
+
+/// True for an instruction that the model has in 64-bit mode.
+fn in_model(code: Code, model: &CpuModel) -> bool {
+    let info = code.op_code();
+    info.is_instruction()
+        && info.mode64()
+        && info.encoding() == EncodingKind::Legacy
+        && info.decoder_option() == 0
+        && info.intel_decoder64()
+        && code.cpuid_features().iter().all(|feature| has_feature(model, *feature))
+}
+
+fn has_feature(model: &CpuModel, feature: CpuidFeature) -> bool {
+    use CpuidFeature as F;
+    let name = match feature {
+        F::INTEL8086 | F::INTEL186 | F::INTEL286 | F::INTEL386 | F::INTEL486 | F::CPUID | F::MULTIBYTENOP | F::PAUSE | F::RDPMC => return true,
+        F::FPU | F::FPU287 | F::FPU387 => "fpu",
+        F::X64 => "lm",
+        F::CMOV => "cmov",
+        F::CX8 => "cx8",
+        F::CMPXCHG16B => "cx16",
+        F::CLFSH => "clflush",
+        F::MMX => "mmx",
+        F::FXSR => "fxsr",
+        F::SSE => "sse",
+        F::SSE2 => "sse2",
+        F::SSE3 => "sse3",
+        F::SSSE3 => "ssse3",
+        F::SSE4_1 => "sse4_1",
+        F::SSE4_2 => "sse4_2",
+        F::POPCNT => "popcnt",
+        F::AES => "aes",
+        F::XSAVE => "xsave",
+        F::FSGSBASE => "fsgsbase",
+        F::MSR => "msr",
+        F::TSC => "tsc",
+        F::RDTSCP => "rdtscp",
+        F::SYSCALL => "syscall",
+        F::SEP => "sep",
+        F::SMAP => "smap",
+        _ => return false,
+    };
+    model.has(name)
+}
+
+/// Operands that are a register or memory.
+fn is_choice(kind: Kind) -> bool {
+    matches!(kind, Kind::r8_or_mem | Kind::r16_or_mem | Kind::r32_or_mem | Kind::r64_or_mem | Kind::mm_or_mem | Kind::xmm_or_mem)
+}
+
+fn has_choice(info: &OpCodeInfo) -> bool {
+    info.op_kinds().iter().any(|kind| is_choice(*kind))
+}
+
+fn is_memory(kind: Kind) -> bool {
+    matches!(kind, Kind::mem | Kind::mem_offs | Kind::mem_mib | Kind::seg_rSI | Kind::es_rDI | Kind::seg_rDI | Kind::seg_rBX_al)
+}
+
+fn of_code(code: Code) -> Vec<Form> {
+    let info = code.op_code();
+    let places: &[bool] = if has_choice(info) { &[false, true] } else { &[info.op_kinds().iter().any(|kind| is_memory(*kind))] };
+    let mut forms = Vec::new();
+    for &memory in places {
+        let mut add = |prefix| forms.push(Form { code, memory, prefix });
+        add(Prefix::None);
+        if memory && info.can_use_lock_prefix() {
+            add(Prefix::Lock);
+        }
+        if info.can_use_rep_prefix() {
+            add(Prefix::Rep);
+        }
+        if info.can_use_repne_prefix() {
+            add(Prefix::Repne);
+        }
+    }
+    forms
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn forms_are_told_apart_by_their_number() {
+        let forms = enumerate().covered;
+        let numbers = forms.iter().map(Form::number).collect::<std::collections::BTreeSet<_>>();
+        assert_eq!(numbers.len(), forms.len());
+    }
+
+    #[test]
+    fn the_model_decides_what_is_enumerated() {
+        let forms = enumerate();
+        let has = |code| forms.covered.iter().any(|form| form.code == code);
+        assert!(has(Code::Add_rm64_r64) && has(Code::Popcnt_r64_rm64) && has(Code::Aesenc_xmm_xmmm128));
+        assert!(!has(Code::VEX_Vaddps_xmm_xmm_xmmm128) && !has(Code::Tzcnt_r64_rm64) && !has(Code::Aaa));
+    }
+}

@@ -65,7 +65,9 @@ test("programs compute what they compute elsewhere", async () => {
   expect(await shell.run("seq 1 20000 | sha256sum")).toBe(`${hash("sha256")}  -`);
   expect(await shell.run("seq 1 20000 | gzip -9 | gunzip | bzip2 | bunzip2 | md5sum")).toBe(`${hash("md5")}  -`);
   const script = 'BEGIN { printf "%.15g %.15g %.15g %.15g", 4 * atan2(1, 1), exp(1), sin(0.5), 2 ^ 0.5 }';
-  const expected = [Math.PI, Math.E, Math.sin(0.5), Math.SQRT2].map((value) => Number(value.toPrecision(15)).toString());
+  const expected = [Math.PI, Math.E, Math.sin(0.5), Math.SQRT2].map((value) =>
+    Number(value.toPrecision(15)).toString(),
+  );
   expect(await shell.run(`awk '${script}'`)).toBe(expected.join(" "));
 });
 
@@ -101,9 +103,7 @@ test("what the guest writes to its virtio console is in the file", async () => {
   await shell.run("seq 1 1000 > /dev/hvc0");
   const expected = Array.from({ length: 1000 }, (_, index) => `${index + 1}\r\n`).join("");
   // The guest goes on as soon as the device has taken the bytes; the file has them a moment later.
-  await expect
-    .poll(() => readFile(join(directory, "hvc0"), "utf8"), { timeout: 60_000, interval: 100 })
-    .toBe(expected);
+  await expect.poll(() => readFile(join(directory, "hvc0"), "utf8"), { timeout: 60_000, interval: 100 }).toBe(expected);
 });
 
 test("the power button is an ACPI event in the guest", async () => {

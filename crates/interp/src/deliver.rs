@@ -55,8 +55,9 @@ impl Event {
 /// Delivers an exception. RIP must be what the handler is to return to: for faults the faulting instruction.
 ///
 /// # Errors
-/// [`Stop::Shutdown`] when no handler, not even the double fault's, can be reached, or when a table or stack that
-/// the delivery needs lies in device space. On `Ok` the handler's first instruction is next.
+/// [`Stop::Shutdown`] when no handler, not even the double fault's, can be reached. [`Stop::Exit`] when a table or
+/// stack that the delivery needs lies in device space: no device can answer in the middle of a delivery, so nothing
+/// stands in [`crate::device::DeviceAccess::wanted`]. On `Ok` the handler's first instruction is next.
 pub fn deliver_fault(core: &mut Core, fault: Fault) -> Exec {
     core.device.finish();
     let mut current = fault;
@@ -77,7 +78,7 @@ pub fn deliver_fault(core: &mut Core, fault: Fault) -> Exec {
                     core.cpu.cr2 = second.address;
                 }
             }
-            Err(stop) => return Err(unreachable_handler(core, stop)),
+            Err(stop) => return Err(abandon(core, stop)),
         }
     }
 }
@@ -92,7 +93,7 @@ pub fn deliver_interrupt(core: &mut Core, vector: u8) -> Exec {
     core.interrupts_delivered += 1;
     match deliver(core, Event::external(vector)) {
         Err(Stop::Fault) => deliver_fault(core, core.fault),
-        Err(stop) => Err(unreachable_handler(core, stop)),
+        Err(stop) => Err(abandon(core, stop)),
         Ok(()) => Ok(()),
     }
 }
@@ -139,14 +140,11 @@ fn escalate(first: Fault, second: Fault) -> Option<Fault> {
     Some(if double { Fault::DOUBLE } else { second })
 }
 
-/// No device can answer in the middle of a delivery.
-fn unreachable_handler(core: &mut Core, stop: Stop) -> Stop {
-    if stop != Stop::Exit {
-        return stop;
-    }
+/// Forgets what a delivery asked of a device.
+fn abandon(core: &mut Core, stop: Stop) -> Stop {
     core.device.wanted = None;
     core.device.finish();
-    Stop::Shutdown
+    stop
 }
 
 fn deliver(core: &mut Core, event: Event) -> Exec {
@@ -218,7 +216,7 @@ impl Gate {
 fn load_gate(core: &mut Core, event: Event, kinds: &[u8]) -> Exec<Gate> {
     let long = core.cpu.long_mode();
     let size = if long { 16 } else { 8 };
-    let error = u32::from(event.vector) * 8 + 2 | event.ext;
+    let error = (u32::from(event.vector) * 8 + 2) | event.ext;
     let at = u64::from(event.vector) * size;
     core.fault_if(at + size - 1 > u64::from(core.cpu.idtr.limit), Fault::gp(error))?;
     let linear = core.cpu.idtr.base.wrapping_add(at);

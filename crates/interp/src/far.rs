@@ -2,7 +2,7 @@
 //! return to code segments that RET and IRET share is here too.
 
 use cpu::segment::{self, Access, Segment};
-use cpu::{Fault, Mode};
+use cpu::Fault;
 use decode::Selected;
 use iced_x86::{Code, Instruction};
 
@@ -61,8 +61,16 @@ enum Destination {
     /// A code segment named directly.
     Code(Found),
     /// A call gate: 16-bit or not, parameter count, and its target.
-    Gate { wide: bool, parameters: u8, selector: u16, offset: u64, code: Found },
-    Task { selector: u16 },
+    Gate {
+        wide: bool,
+        parameters: u8,
+        selector: u16,
+        offset: u64,
+        code: Found,
+    },
+    Task {
+        selector: u16,
+    },
 }
 
 /// Looks up a selector as the target of a far transfer, with the privilege checks that JMP and CALL share.
@@ -80,11 +88,7 @@ fn destination(core: &mut Core, selector: u16) -> Exec<Destination> {
         core.fault_if(!access.is_present(), Fault::np(error))?;
         return Ok(Destination::Code(found));
     }
-    let allowed: &[u8] = if long {
-        &[kind::CALL32]
-    } else {
-        &[kind::CALL16, kind::CALL32, kind::TASK_GATE, kind::TSS16, kind::TSS32]
-    };
+    let allowed: &[u8] = if long { &[kind::CALL32] } else { &[kind::CALL16, kind::CALL32, kind::TASK_GATE, kind::TSS16, kind::TSS32] };
     let visible = access.dpl() >= cpl.max(rpl(selector));
     core.fault_if(!allowed.contains(&access.kind()) || !visible, Fault::gp(error))?;
     core.fault_if(!access.is_present(), Fault::np(error))?;
@@ -142,7 +146,13 @@ fn call<T: Gpr>(core: &mut Core, selector: u16, offset: u64) -> Exec {
         match destination(core, selector)? {
             Destination::Code(code) => push_return(core, T::SIZE as u8, |core| jmp_code(core, selector, &code, offset)),
             Destination::Gate { wide, parameters, selector, offset, code } => {
-                let width = if core.cpu.long_mode() { 8 } else if wide { 4 } else { 2 };
+                let width = if core.cpu.long_mode() {
+                    8
+                } else if wide {
+                    4
+                } else {
+                    2
+                };
                 let access = code.access();
                 if !access.is_conforming() && access.dpl() < core.cpu.cpl {
                     call_inner(core, width, parameters, selector, offset, &code)
@@ -303,5 +313,4 @@ fn drop_privileged_segments(core: &mut Core, cpl: u8) {
             *segment = Segment { selector: 0, access: Access::UNUSABLE, ..*segment };
         }
     }
-    debug_assert!(core.cpu.mode != Mode::Real, "real mode has no privilege levels");
 }

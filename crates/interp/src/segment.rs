@@ -26,9 +26,7 @@ pub(crate) fn select(instruction: &Instruction) -> Option<Selected<Handler>> {
             OpKind::Register => by_size!(size, mov_from_segment),
             _ => mov_from_segment::<u16>,
         }),
-        Mnemonic::Push if register(0) => {
-            plain(by_size!(instruction.stack_pointer_increment().unsigned_abs() as usize, push_segment))
-        }
+        Mnemonic::Push if register(0) => plain(by_size!(instruction.stack_pointer_increment().unsigned_abs() as usize, push_segment)),
         Mnemonic::Pop if register(0) => {
             let handler = by_size!(instruction.stack_pointer_increment().unsigned_abs() as usize, pop_segment);
             if instruction.op0_register() == Register::SS { ends(handler) } else { plain(handler) }

@@ -150,11 +150,7 @@ fn hlt(core: &mut Core, _: &Op) -> Exec {
 }
 
 fn cpuid(core: &mut Core, _: &Op) -> Exec {
-    let state = CpuidState {
-        apic_id: core.lapic.config().apic_id,
-        logical_cpus: core.cpus,
-        osxsave: core.cpu.cr4 & cr4::OSXSAVE != 0,
-    };
+    let state = CpuidState { apic_id: core.lapic.config().apic_id, logical_cpus: core.cpus, osxsave: core.cpu.cr4 & cr4::OSXSAVE != 0 };
     let result = core.cpu.model.cpuid(core.cpu.regs[RAX] as u32, core.cpu.regs[RCX] as u32, state);
     core.cpu.regs[RAX] = u64::from(result.eax);
     core.cpu.regs[RBX] = u64::from(result.ebx);

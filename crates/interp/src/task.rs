@@ -3,6 +3,7 @@
 //!
 //! A switch checks all it can before it changes anything. What comes after the point of no return (the new task's
 //! segments) faults in the new task, so such a fault is delivered here and the switching instruction counts as complete.
+//! A switch cannot start over either, so a TSS or a stack in device space is shutdown.
 
 use cpu::control::cr0;
 use cpu::flags::bit;
@@ -82,6 +83,16 @@ pub(crate) fn return_to_linked_task(core: &mut Core) -> Exec {
 }
 
 fn switch(core: &mut Core, selector: u16, cause: Cause, error: Option<u32>, ext: u32, flags: u64) -> Exec {
+    let result = switch_in_ram(core, selector, cause, error, ext, flags);
+    if result == Err(Stop::Exit) {
+        core.device.wanted = None;
+        core.device.finish();
+        return Err(Stop::Shutdown);
+    }
+    result
+}
+
+fn switch_in_ram(core: &mut Core, selector: u16, cause: Cause, error: Option<u32>, ext: u32, flags: u64) -> Exec {
     let found = check_target(core, selector, cause, ext)?;
     let segment = found.descriptor.segment(selector);
     let incoming = read_incoming(core, &segment)?;

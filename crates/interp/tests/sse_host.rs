@@ -391,7 +391,7 @@ fn check(bytes: &[u8], instruction: &Instruction, before: &State, ours: (State, 
     if matches!(instruction.mnemonic(), Mnemonic::Rcpps | Mnemonic::Rcpss | Mnemonic::Rsqrtps | Mnemonic::Rsqrtss) && approximately(&mine, &host) {
         mine.image[160..416].copy_from_slice(&host.image[160..416]);
     }
-    if ours.1 == SIGFPE && instruction.op0_register().is_mm() {
+    if ours.1 == SIGFPE && [instruction.op0_register(), instruction.op1_register()].iter().any(|it| it.is_mm()) {
         // The manual does not say whether the fault leaves the registers to the x87. AMD processors hand them to MMX.
         mine.image[..160].copy_from_slice(&host.image[..160]);
         mine.image[24..28].copy_from_slice(&ours.0.image[24..28]);

@@ -1,6 +1,7 @@
 //! Conversions among floating-point formats and integers (SDM 1, 11.4.1.6).
 //!
-//! Those with an MMX operand use both register files. CVTPI2PD from memory leaves the MMX file alone (SDM 2A); CVTPI2PS does not.
+//! Those with an MMX register use both register files. From memory, CVTPI2PS leaves the MMX file alone as CVTPI2PD does, whatever its
+//! page in SDM 2A says: processors do.
 
 use std::marker::PhantomData;
 
@@ -66,8 +67,6 @@ operations! { select_vector:
             let low = convert::<2, _, _>(u128::from(b), |lane| F32::from_i32(lane, env));
             with_low(a, low as u64)
         };
-    }
-    from_mmx_or_memory mmx {
         Cvtpi2pd = |_, b, env| convert::<2, _, _>(u128::from(b), |lane| F64::from_i32(lane, env));
     }
 }
@@ -91,19 +90,9 @@ fn to_mmx<V: Vector, S: Source<V>>(core: &mut Core, op: &Op, f: impl FnOnce(V, &
     Ok(())
 }
 
-/// XMM destination = f(destination, MMX or memory source).
+/// XMM destination = f(destination, MMX or memory source). Memory leaves the MMX file alone.
 #[inline(always)]
 fn from_mmx<V: Vector, S: Source<V>>(core: &mut Core, op: &Op, f: impl FnOnce(u128, V, &mut Env) -> u128) -> Exec {
-    u128::enter(core)?;
-    V::enter(core)?;
-    from_mmx_or_memory::<V, S>(core, op, f)?;
-    V::touch(core);
-    Ok(())
-}
-
-/// As [`from_mmx`], but from memory without use of the MMX file.
-#[inline(always)]
-fn from_mmx_or_memory<V: Vector, S: Source<V>>(core: &mut Core, op: &Op, f: impl FnOnce(u128, V, &mut Env) -> u128) -> Exec {
     u128::enter(core)?;
     if !S::MEMORY {
         V::enter(core)?;

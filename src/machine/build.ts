@@ -79,7 +79,7 @@ export async function buildMachine(config: VmConfig, host: MachineHost): Promise
     await machine.boot();
     return machine;
   } catch (error) {
-    await machine.close();
+    await machine.abandon();
     throw error;
   }
 }
@@ -263,6 +263,12 @@ export class Machine {
   /** Writes out what back ends still hold, closes them, and frees the engine. Nothing may be called afterwards. */
   async close(): Promise<void> {
     await Promise.all(this.#backEnds.map((backEnd) => backEnd.close()));
+    this.#engine.close();
+  }
+
+  /** As `close`, for a machine that could not be built: leaves no half-made files. */
+  async abandon(): Promise<void> {
+    await Promise.all(this.#backEnds.map((backEnd) => backEnd.abandon?.() ?? backEnd.close()));
     this.#engine.close();
   }
 

@@ -1,7 +1,7 @@
 /**
  * A file as the far end of a character device: what the guest writes is appended in order, off the main thread's time.
  */
-import { type FileHandle, open } from "node:fs/promises";
+import { type FileHandle, open, rm } from "node:fs/promises";
 import type { ByteSink } from "../display/byte-sink.js";
 import { VmError } from "../errors.js";
 
@@ -12,14 +12,16 @@ export class FileSink implements ByteSink {
   readonly #file: FileHandle;
   readonly #path: string;
   readonly #onTrouble: (message: string) => void;
+  readonly #created: boolean;
   #queue: Uint8Array[] = [];
   #queuedBytes = 0;
   #writing: Promise<void> | undefined;
   #failed = false;
 
-  private constructor(file: FileHandle, path: string, onTrouble: (message: string) => void) {
+  private constructor(file: FileHandle, path: string, created: boolean, onTrouble: (message: string) => void) {
     this.#file = file;
     this.#path = path;
+    this.#created = created;
     this.#onTrouble = onTrouble;
   }
 
@@ -29,7 +31,12 @@ export class FileSink implements ByteSink {
    */
   static async open(path: string, onTrouble: (message: string) => void): Promise<FileSink> {
     try {
-      return new FileSink(await open(path, "w"), path, onTrouble);
+      const created = await open(path, "wx").catch((error: NodeJS.ErrnoException) => {
+        if (error.code === "EEXIST") return undefined;
+        throw error;
+      });
+      const file = created ?? (await open(path, "w"));
+      return new FileSink(file, path, created !== undefined, onTrouble);
     } catch (cause) {
       throw new VmError("VM_FILE_UNREADABLE", `${path} cannot be written: ${(cause as Error).message}`, {
         cause,
@@ -54,6 +61,12 @@ export class FileSink implements ByteSink {
   async close(): Promise<void> {
     await this.#writing;
     await this.#file.close();
+  }
+
+  /** Closes the file, and removes it if it was created here: the machine never ran. */
+  async abandon(): Promise<void> {
+    await this.close();
+    if (this.#created) await rm(this.#path, { force: true });
   }
 
   async #drain(): Promise<void> {

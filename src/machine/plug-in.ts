@@ -29,6 +29,8 @@ export interface Slots {
 /** Something outside that a device writes to, to be closed at the end. */
 export interface BackEnd {
   close(): Promise<void>;
+  /** Closes it for a machine that could not be built, leaving nothing half-made; as `close` where it is not there. */
+  abandon?(): Promise<void>;
   /** A promise while it is behind and the guest should wait. */
   backlog?(): Promise<void> | undefined;
 }

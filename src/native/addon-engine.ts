@@ -6,8 +6,10 @@ import { VmError, type VmErrorCode } from "../errors.js";
 import type { ApicMessage, Engine, EngineOptions, EngineStats, ExitKind, ExitPage, Registers } from "./engine.js";
 import { type Addon, loadAddon, type RawMachine } from "./load.js";
 
-/** Words of the exit page; its layout is checked by const assertions in `crates/napi`. */
+/** Words of the exit page; the same list stands in `crates/napi/src/exit_page.rs`. */
 const WORD = {
+  kind: 0,
+  vcpu: 1,
   isWrite: 2,
   size: 3,
   address: 4,
@@ -16,8 +18,10 @@ const WORD = {
   instructions: 9,
   guestNs: 11,
   wakeDeadlineNs: 13,
+  quantum: 16,
+  deadlineNs: 17,
 } as const;
-const EXIT_PAGE_WORDS = 16;
+const EXIT_PAGE_WORDS = 24;
 const TWO_32 = 2 ** 32;
 const ALL_ONES = 0xffff_ffff;
 
@@ -59,14 +63,19 @@ export function registersFromJson(text: string): Registers {
   ) as Registers;
 }
 
+/** What to do about errors of the addon's that a user can cause. */
+const HINTS: Partial<Record<VmErrorCode, string>> = {
+  VM_CPU_UNKNOWN: "write --cpu MODEL[,vendor=V][,+feature][,-feature]; `vmdeck doctor` lists the models",
+  VM_CONFIG_INVALID: "the host may refuse this much address space; give the guest less memory with -m/--memory",
+};
+
 /** The addon's messages are "CODE: text". */
 function asVmError(error: unknown): VmError {
   const message = error instanceof Error ? error.message : String(error);
-  const match = /^(VM_[A-Z_]+): (.*)$/s.exec(message);
-  const [, code, text] = match ?? [];
-  return code !== undefined && text !== undefined
-    ? new VmError(code as VmErrorCode, text, { cause: error })
-    : new VmError("VM_INTERNAL", message, { cause: error });
+  const [, code, text] = /^(VM_[A-Z_]+): (.*)$/s.exec(message) ?? [];
+  if (code === undefined || text === undefined) return new VmError("VM_INTERNAL", message, { cause: error });
+  const hint = HINTS[code as VmErrorCode];
+  return new VmError(code as VmErrorCode, text, hint === undefined ? { cause: error } : { cause: error, hint });
 }
 
 class SharedExitPage implements ExitPage {
@@ -118,13 +127,17 @@ class SharedExitPage implements ExitPage {
 class AddonEngine implements Engine {
   readonly exit: ExitPage;
   readonly #raw: RawMachine;
+  readonly #words: Uint32Array;
+  readonly #run: () => void;
 
   constructor(addon: Addon, options: EngineOptions) {
     // On a buffer of its own: V8 keeps small arrays without one inside its heap, where they move.
     const words = new Uint32Array(new ArrayBuffer(EXIT_PAGE_WORDS * Uint32Array.BYTES_PER_ELEMENT));
+    this.#words = words;
     this.exit = new SharedExitPage(words);
     try {
       this.#raw = new addon.NativeMachine(JSON.stringify(options), words);
+      this.#run = this.#raw.runner();
     } catch (error) {
       throw asVmError(error);
     }
@@ -132,18 +145,24 @@ class AddonEngine implements Engine {
 
   run(vcpu: number, quantum: number, deadlineNs: number): ExitKind {
     // The only call on the exit path: no closure, no allocation, no remainder of floats.
-    let low = ALL_ONES;
-    let high = ALL_ONES;
+    const words = this.#words;
+    words[WORD.vcpu] = vcpu;
+    words[WORD.quantum] = quantum;
     if (deadlineNs < Number.MAX_SAFE_INTEGER) {
       const deadline = Math.max(0, Math.ceil(deadlineNs));
-      high = Math.floor(deadline / TWO_32);
-      low = deadline - high * TWO_32;
+      const high = Math.floor(deadline / TWO_32);
+      words[WORD.deadlineNs] = deadline - high * TWO_32;
+      words[WORD.deadlineNs + 1] = high;
+    } else {
+      words[WORD.deadlineNs] = ALL_ONES;
+      words[WORD.deadlineNs + 1] = ALL_ONES;
     }
     try {
-      return this.#raw.run(vcpu, quantum, low, high) as ExitKind;
+      this.#run();
     } catch (error) {
       throw asVmError(error);
     }
+    return words[WORD.kind] as ExitKind;
   }
 
   kick(): void {

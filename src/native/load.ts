@@ -9,7 +9,8 @@ import { VmError } from "../errors.js";
 
 /** One machine as the addon exports it; 64-bit numbers cross as f64 where 2^53 is enough, else as two halves or hexadecimal text. */
 export interface RawMachine {
-  run(vcpu: number, quantum: number, deadlineLow: number, deadlineHigh: number): number;
+  /** A bare function that runs a vCPU to its next exit; request and exit are words of the page. */
+  runner(): () => void;
   kick(): void;
   lastError(): string;
   mapRam(address: number, length: number, ramOffset: number): void;

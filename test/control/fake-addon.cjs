@@ -62,7 +62,11 @@ class NativeMachine {
     this.reset();
   }
 
-  run(_vcpu, quantum) {
+  runner() {
+    return () => this.run(this.page[16]);
+  }
+
+  run(quantum) {
     const { value } = this.guest.next(this.page[6]);
     const retired = value.kind === EXIT.budget ? quantum : 1;
     this.count += retired;
@@ -79,7 +83,6 @@ class NativeMachine {
     this.store(11, this.ns);
     if (value.kind === EXIT.hlt) this.store(13, this.wakeNs);
     else this.page.fill(ALL_ONES, 13, 15);
-    return value.kind;
   }
 
   store(word, number) {

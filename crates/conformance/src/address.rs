@@ -110,7 +110,7 @@ fn settle(draft: &mut Draft, number: usize, value: u64, mask: u64) {
 
 fn set_displacement(draft: &mut Draft, displacement: i64, size: u32) {
     draft.instruction.set_memory_displacement64(displacement as u64);
-    draft.instruction.set_memory_displ_size(size);
+    draft.instruction.set_memory_displ_size(if draft.narrow { size.min(4) } else { size });
 }
 
 /// A displacement and the size it asks for: none, 8 bits, 32 bits.
@@ -127,13 +127,13 @@ fn rip_relative(draft: &mut Draft, wanted: u64) -> Option<()> {
         return None;
     }
     draft.instruction.set_memory_base(if draft.narrow { Register::EIP } else { Register::RIP });
-    set_displacement(draft, wanted as i64, if draft.narrow { 4 } else { 8 });
+    set_displacement(draft, wanted as i64, 8);
     Some(())
 }
 
 fn no_register(draft: &mut Draft, wanted: u64) -> Option<()> {
     let reachable = if draft.narrow { wanted <= u64::from(u32::MAX) } else { i32::try_from(wanted as i64).is_ok() };
-    set_displacement(draft, wanted as i64, if draft.narrow { 4 } else { 8 });
+    set_displacement(draft, wanted as i64, 8);
     reachable.then_some(())
 }
 
@@ -196,7 +196,7 @@ fn indexed(draft: &mut Draft, base: Option<usize>, wanted: u64, mask: u64) -> Op
     draft.instruction.set_memory_index(register);
     draft.instruction.set_memory_index_scale(scale as u32);
     let size = if fits_size && base.is_some() { size } else { 8 };
-    set_displacement(draft, displacement, if draft.narrow { size.min(4) } else { size });
+    set_displacement(draft, displacement, size);
     Some(())
 }
 
@@ -212,7 +212,7 @@ pub fn absolute(draft: &mut Draft, index: u32) -> Option<()> {
     let mask = if draft.narrow { 0xffff_ffff } else { u64::MAX };
     let wanted = target.wrapping_sub(draft.segment_base()) & mask;
     draft.instruction.set_op_kind(index, OpKind::Memory);
-    set_displacement(draft, wanted as i64, if draft.narrow { 4 } else { 8 });
+    set_displacement(draft, wanted as i64, 8);
     Some(())
 }
 

@@ -1,8 +1,8 @@
 //! Far JMP, CALL and RET (SDM 3A, 5.8; 2A, CALL, JMP, RET): direct, through memory, through call gates and TSSs. The
 //! return to code segments that RET and IRET share is here too.
 
-use cpu::segment::{self, Access, Segment};
 use cpu::Fault;
+use cpu::segment::{self, Access, Segment};
 use decode::Selected;
 use iced_x86::{Code, Instruction};
 

@@ -108,12 +108,12 @@ fn selectors_are_stored_in_the_operand_size() {
     let mut m = Machine::long(0);
     m.core.cpu.regs[0] = u64::MAX;
     m.step(&[0x66, 0x8c, 0xd8]).expect("MOV AX, DS");
-    assert_eq!(m.core.cpu.regs[0], u64::MAX & !0xffff | u64::from(KDATA));
+    assert_eq!(m.core.cpu.regs[0], !0xffff | u64::from(KDATA));
     m.step(&[0x8c, 0xd8]).expect("MOV EAX, DS");
     assert_eq!(m.core.cpu.regs[0], u64::from(KDATA));
     m.put(0x9000, u64::MAX);
     m.step(&[0x8c, 0x1c, 0x25, 0, 0x90, 0, 0]).expect("MOV m16, DS");
-    assert_eq!(m.get::<u64>(0x9000), u64::MAX & !0xffff | u64::from(KDATA));
+    assert_eq!(m.get::<u64>(0x9000), !0xffff | u64::from(KDATA));
 }
 
 #[test]

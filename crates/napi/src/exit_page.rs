@@ -1,4 +1,4 @@
-//! The page of sixteen 32-bit words through which an exit crosses to TypeScript and its answer comes back.
+//! The page of 32-bit words through which an exit crosses to TypeScript, and its answer and the next request come back.
 
 use napi::bindgen_prelude::Uint32Array;
 use vcpu::Exit;
@@ -15,7 +15,16 @@ mod word {
     pub const INSTRUCTIONS: usize = 9;
     pub const GUEST_NS: usize = 11;
     pub const WAKE_NS: usize = 13;
-    pub const COUNT: usize = 16;
+    pub const QUANTUM: usize = 16;
+    pub const DEADLINE_NS: usize = 17;
+    pub const COUNT: usize = 24;
+}
+
+/// What TypeScript asks of the next run: all ones for no deadline.
+pub struct Request {
+    pub vcpu: usize,
+    pub quantum: u32,
+    pub deadline_ns: u64,
 }
 
 /// The page, kept alive by its reference to the typed array.
@@ -24,7 +33,7 @@ pub struct ExitPage {
 }
 
 impl ExitPage {
-    /// Takes a typed array of exactly 16 words.
+    /// Takes a typed array of exactly as many words as the page has.
     pub fn new(words: Uint32Array) -> Result<Self, String> {
         if words.len() == word::COUNT {
             Ok(Self { words })
@@ -48,17 +57,27 @@ impl ExitPage {
         words[at + 1] = (value >> 32) as u32;
     }
 
+    fn get(&mut self, at: usize) -> u64 {
+        let words = self.words();
+        u64::from(words[at + 1]) << 32 | u64::from(words[at])
+    }
+
     /// The data that TypeScript stored as its answer.
     pub fn answer(&mut self) -> u64 {
+        self.get(word::DATA)
+    }
+
+    /// What TypeScript asks for.
+    pub fn request(&mut self) -> Request {
+        let deadline_ns = self.get(word::DEADLINE_NS);
         let words = self.words();
-        u64::from(words[word::DATA + 1]) << 32 | u64::from(words[word::DATA])
+        Request { vcpu: words[word::VCPU] as usize, quantum: words[word::QUANTUM], deadline_ns }
     }
 
     /// Writes an exit, the position it happened at, and the guest time there.
-    pub fn write(&mut self, vcpu: u32, exit: &Exit, instructions: u64, guest_ns: u64) {
+    pub fn write(&mut self, exit: &Exit, instructions: u64, guest_ns: u64) {
         let words = self.words();
         words[word::KIND] = exit.kind() as u32;
-        words[word::VCPU] = vcpu;
         self.put(word::INSTRUCTIONS, instructions);
         self.put(word::GUEST_NS, guest_ns);
         match exit {

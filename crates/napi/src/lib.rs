@@ -5,19 +5,22 @@
 //!
 //! - [`exit_page`]: the page of 32-bit words that exits are written into.
 //! - [`json`]: options, registers and statistics as JSON.
+//! - [`runner`]: `run`, the one call on the exit path, as a bare function.
 
 mod exit_page;
 mod json;
+mod runner;
 
 use std::cell::RefCell;
 use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use guest_mem::Kind;
 use lapic::{Delivery, Destination, DestinationMode, DestinationWidth, Message, Trigger};
 use napi::bindgen_prelude::{Uint8Array, Uint32Array};
-use napi::{Error, Result, Status};
+use napi::{Env, Error, Result, Status, Unknown};
 use napi_derive::napi;
 use vcpu::Machine;
 
@@ -26,13 +29,42 @@ use exit_page::ExitPage;
 /// One machine. See `src/native/engine.ts` for the contract of every method.
 #[napi]
 pub struct NativeMachine {
-    state: RefCell<Option<State>>,
+    shared: Rc<Shared>,
     kick: Arc<AtomicBool>,
 }
+
+/// What the object and its runner share: the machine, until it is closed.
+struct Shared(RefCell<Option<State>>);
 
 struct State {
     machine: Machine,
     page: ExitPage,
+}
+
+impl Shared {
+    /// Runs `f` on the machine; errors when it is closed, re-entered, or when `f` panics.
+    fn with<T>(&self, f: impl FnOnce(&mut State) -> Result<T>) -> Result<T> {
+        let mut state = self.0.try_borrow_mut().map_err(|_| error("VM_INTERNAL", "the engine was called while it runs"))?;
+        let state = state.as_mut().ok_or_else(|| error("VM_WRONG_STATE", "the engine is closed"))?;
+        catch_unwind(AssertUnwindSafe(|| f(state))).unwrap_or_else(|panic| {
+            let text = panic.downcast_ref::<String>().cloned();
+            let text = text.or_else(|| panic.downcast_ref::<&str>().map(|text| (*text).to_owned())).unwrap_or_default();
+            Err(error("VM_INTERNAL", format!("the engine failed: {text}")))
+        })
+    }
+
+    /// Answers the exit before, runs as the page asks, and writes the next exit into it.
+    fn run(&self) -> Result<()> {
+        self.with(|State { machine, page }| {
+            let request = page.request();
+            if machine.is_waiting(request.vcpu) {
+                machine.answer(request.vcpu, page.answer());
+            }
+            let exit = machine.run(request.vcpu, request.quantum, request.deadline_ns);
+            page.write(&exit, machine.instructions(), machine.guest_ns());
+            Ok(())
+        })
+    }
 }
 
 fn error(code: &str, reason: impl std::fmt::Display) -> Error {
@@ -48,44 +80,26 @@ fn whole(what: &str, value: f64) -> Result<u64> {
     }
 }
 
-fn joined(low: u32, high: u32) -> u64 {
-    u64::from(high) << 32 | u64::from(low)
-}
-
 #[napi]
 impl NativeMachine {
-    /// `options_json`: see [`json::Options`]. `exit_page`: 16 words shared with TypeScript.
+    /// `options_json`: see [`json::Options`]. `exit_page`: the words shared with TypeScript.
     #[napi(constructor)]
     pub fn new(options_json: String, exit_page: Uint32Array) -> Result<Self> {
         let config = json::parse_options(&options_json).map_err(|reason| error("VM_CONFIG_INVALID", reason))?;
         let page = ExitPage::new(exit_page).map_err(|reason| error("VM_INTERNAL", reason))?;
         let machine = Machine::new(&config).map_err(|reason| error(json::code_of(&reason), reason))?;
         let kick = machine.kick_word();
-        Ok(Self { state: RefCell::new(Some(State { machine, page })), kick })
+        Ok(Self { shared: Rc::new(Shared(RefCell::new(Some(State { machine, page })))), kick })
     }
 
-    /// Runs `f` on the machine; errors when it is closed, re-entered, or when `f` panics.
     fn with<T>(&self, f: impl FnOnce(&mut State) -> Result<T>) -> Result<T> {
-        let mut state = self.state.try_borrow_mut().map_err(|_| error("VM_INTERNAL", "the engine was called while it runs"))?;
-        let state = state.as_mut().ok_or_else(|| error("VM_WRONG_STATE", "the engine is closed"))?;
-        catch_unwind(AssertUnwindSafe(|| f(state))).unwrap_or_else(|panic| {
-            let text = panic.downcast_ref::<String>().cloned();
-            let text = text.or_else(|| panic.downcast_ref::<&str>().map(|text| (*text).to_owned())).unwrap_or_default();
-            Err(error("VM_INTERNAL", format!("the engine failed: {text}")))
-        })
+        self.shared.with(f)
     }
 
-    #[napi]
-    pub fn run(&self, vcpu: u32, quantum: u32, deadline_low: u32, deadline_high: u32) -> Result<u32> {
-        self.with(|state| {
-            let vcpu = vcpu as usize;
-            if state.machine.is_waiting(vcpu) {
-                state.machine.answer(vcpu, state.page.answer());
-            }
-            let exit = state.machine.run(vcpu, quantum, joined(deadline_low, deadline_high));
-            state.page.write(vcpu as u32, &exit, state.machine.instructions(), state.machine.guest_ns());
-            Ok(exit.kind() as u32)
-        })
+    /// A function without arguments that runs a processor to its next exit, as the page's request words say.
+    #[napi(ts_return_type = "() => void")]
+    pub fn runner<'env>(&self, env: &'env Env) -> Result<Unknown<'env>> {
+        runner::create(env, Rc::clone(&self.shared))
     }
 
     #[napi]
@@ -236,7 +250,7 @@ impl NativeMachine {
 
     #[napi]
     pub fn close(&self) -> Result<()> {
-        let mut state = self.state.try_borrow_mut().map_err(|_| error("VM_INTERNAL", "the engine was closed while it runs"))?;
+        let mut state = self.shared.0.try_borrow_mut().map_err(|_| error("VM_INTERNAL", "the engine was closed while it runs"))?;
         *state = None;
         Ok(())
     }

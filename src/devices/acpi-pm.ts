@@ -26,8 +26,9 @@ const PM1_BYTES = 12;
 const GPE0_BYTES = 8;
 /** Byte offsets in the PM1 block. */
 const REG = { status: 0, enable: 2, control: 4, timer: 8 } as const;
-const PM1 = { timer: 1 << 0, global: 1 << 5, powerButton: 1 << 8 } as const;
-const PM1_WRITABLE = PM1.timer | PM1.global | PM1.powerButton;
+const PM1 = { timer: 1 << 0, global: 1 << 5, powerButton: 1 << 8, realTimeClock: 1 << 10 } as const;
+/** The clock's alarm never sets its status (FIX_RTC in the FADT), but systems check that its enable bit holds. */
+const PM1_WRITABLE = PM1.timer | PM1.global | PM1.powerButton | PM1.realTimeClock;
 const CONTROL = { sciEnable: 1 << 0, busMasterReload: 1 << 1, sleepType: 7 << 10, sleepEnable: 1 << 13 } as const;
 const SLEEP_TYPE_SHIFT = 10;
 const STATE_VERSION = 1;

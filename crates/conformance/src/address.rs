@@ -79,7 +79,9 @@ fn target(draft: &mut Draft) -> u64 {
         return target;
     }
     let locks = draft.form.prefix == crate::form::Prefix::Lock || draft.form.code.mnemonic() == iced_x86::Mnemonic::Xchg;
-    let mut place = place(draft.rng, draft.size, locks && !(draft.size == 16 && draft.rng.chance(10)));
+    // CMPXCHG16B faults before it locks when it is misaligned.
+    let aligned = locks && !(draft.size == 16 && draft.rng.chance(10));
+    let mut place = place(draft.rng, draft.size, aligned);
     if draft.narrow && draft.segment.is_none() {
         place &= 0xffff_ffff;
     }

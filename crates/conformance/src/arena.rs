@@ -19,8 +19,8 @@ use Access::{Execute, None as Absent, ReadOnly, ReadWrite};
 
 /// The pages from [`BASE`] on.
 pub const PAGES: [Access; 16] = [
-    Absent, Execute, Execute, Absent, Absent, ReadWrite, ReadWrite, Absent, ReadOnly, ReadWrite, ReadOnly, Absent, ReadWrite, ReadWrite, Absent,
-    Absent,
+    Absent, Execute, Execute, Absent, Absent, ReadWrite, ReadWrite, Absent, ReadOnly, ReadWrite, ReadOnly, Absent, ReadWrite, ReadWrite,
+    Absent, Absent,
 ];
 /// Bytes of the whole arena.
 pub const SIZE: usize = PAGES.len() * PAGE as usize;

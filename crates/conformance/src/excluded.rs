@@ -55,10 +55,7 @@ fn is_near_branch_16(code: Code) -> bool {
 }
 
 fn is_far(code: Code) -> bool {
-    matches!(
-        code,
-        Code::Jmp_m1616 | Code::Jmp_m1632 | Code::Jmp_m1664 | Code::Call_m1616 | Code::Call_m1632 | Code::Call_m1664
-    )
+    matches!(code, Code::Jmp_m1616 | Code::Jmp_m1632 | Code::Jmp_m1664 | Code::Call_m1616 | Code::Call_m1632 | Code::Call_m1664)
 }
 
 fn writes_segment(code: Code) -> bool {

@@ -81,7 +81,9 @@ fn in_model(code: Code, model: &CpuModel) -> bool {
 fn has_feature(model: &CpuModel, feature: CpuidFeature) -> bool {
     use CpuidFeature as F;
     let name = match feature {
-        F::INTEL8086 | F::INTEL186 | F::INTEL286 | F::INTEL386 | F::INTEL486 | F::CPUID | F::MULTIBYTENOP | F::PAUSE | F::RDPMC => return true,
+        F::INTEL8086 | F::INTEL186 | F::INTEL286 | F::INTEL386 | F::INTEL486 | F::CPUID | F::MULTIBYTENOP | F::PAUSE | F::RDPMC => {
+            return true;
+        }
         F::FPU | F::FPU287 | F::FPU387 => "fpu",
         F::X64 => "lm",
         F::CMOV => "cmov",

@@ -210,7 +210,9 @@ fn immediate(draft: &mut Draft, index: u32, kind: Kind) -> Option<()> {
     let instruction = &mut draft.instruction;
     let mut set = |kind| instruction.set_op_kind(index, kind);
     match kind {
-        Kind::imm8 if index > 0 && draft.form.code == Code::Enterq_imm16_imm8 || draft.form.code == Code::Enterw_imm16_imm8 && index > 0 => {
+        Kind::imm8
+            if index > 0 && draft.form.code == Code::Enterq_imm16_imm8 || draft.form.code == Code::Enterw_imm16_imm8 && index > 0 =>
+        {
             set(OpKind::Immediate8_2nd);
             instruction.set_immediate8_2nd(byte);
         }

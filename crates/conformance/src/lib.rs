@@ -9,6 +9,7 @@
 //!
 //! The host part needs an x86-64 Unix.
 
+pub mod address;
 pub mod arena;
 pub mod case;
 pub mod compare;

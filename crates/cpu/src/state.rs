@@ -215,7 +215,13 @@ impl Cpu {
             Mode::Virtual8086 => 3,
             _ => self.seg[segment::SS].access.dpl(),
         };
-        self.code_bits = if long64 { 64 } else if code.big() { 32 } else { 16 };
+        self.code_bits = if long64 {
+            64
+        } else if code.big() {
+            32
+        } else {
+            16
+        };
         self.linear_mask = if long64 { u64::MAX } else { 0xffff_ffff };
         self.ip_mask = match self.code_bits {
             64 => u64::MAX,
@@ -231,7 +237,8 @@ impl Cpu {
             0xffff
         };
         for (index, segment) in self.seg.iter_mut().enumerate().take(6) {
-            let flat_data = segment.base == 0 && segment.limit == u32::MAX && segment.access.is_writable() && !segment.access.is_expand_down();
+            let flat_data =
+                segment.base == 0 && segment.limit == u32::MAX && segment.access.is_writable() && !segment.access.is_expand_down();
             segment.unchecked = if long64 { true } else { flat_data && !segment.access.is_unusable() && index != segment::CS };
         }
         self.update_view();

@@ -110,5 +110,7 @@ fn pieces<H>(block: &Block<H>) -> impl Iterator<Item = (usize, usize)> {
 
 /// Granules of `page` that the block's bytes are in.
 fn page_mask<H>(block: &Block<H>, page: usize) -> u64 {
-    pieces(block).filter(|(offset, _)| offset / PAGE_SIZE == page).fold(0, |mask, (offset, length)| mask | granules(offset % PAGE_SIZE, length))
+    pieces(block)
+        .filter(|(offset, _)| offset / PAGE_SIZE == page)
+        .fold(0, |mask, (offset, length)| mask | granules(offset % PAGE_SIZE, length))
 }

@@ -66,11 +66,7 @@ impl PhysMap {
     pub fn page(&self, phys: u64) -> Page {
         let frame = phys / PAGE_SIZE as u64;
         let number = frame / LEAF as u64;
-        let leaf = if number < LOW_LEAVES {
-            self.low.get(number as usize).and_then(Option::as_ref)
-        } else {
-            self.high.get(&number)
-        };
+        let leaf = if number < LOW_LEAVES { self.low.get(number as usize).and_then(Option::as_ref) } else { self.high.get(&number) };
         leaf.map_or(MMIO, |pages| pages[frame as usize % LEAF])
     }
 

@@ -111,7 +111,9 @@ mod host {
 mod host {
     use std::ptr::{NonNull, null};
 
-    use windows_sys::Win32::System::Memory::{MEM_COMMIT, MEM_RELEASE, MEM_RESERVE, PAGE_NOACCESS, PAGE_READWRITE, VirtualAlloc, VirtualFree};
+    use windows_sys::Win32::System::Memory::{
+        MEM_COMMIT, MEM_RELEASE, MEM_RESERVE, PAGE_NOACCESS, PAGE_READWRITE, VirtualAlloc, VirtualFree,
+    };
 
     pub fn reserve(guard: usize, size: usize) -> Result<NonNull<u8>, String> {
         // SAFETY: a new reservation at an address of the system's choosing touches no existing memory.

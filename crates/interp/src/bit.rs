@@ -2,7 +2,6 @@
 //! BMI1 and LZCNT. After BSF/BSR all flags but ZF are undefined: the table says that they are those of a logic
 //! operation whose result is 1 (0 for a zero source), and a zero source leaves the destination alone.
 
-
 use decode::Selected;
 
 use iced_x86::{Instruction, Mnemonic, OpKind};

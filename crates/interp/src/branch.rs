@@ -27,7 +27,9 @@ pub(crate) fn select(instruction: &Instruction) -> Option<Selected<Handler>> {
     let code = condition(instruction);
     let size = branch_size(instruction);
     let direct = !matches!(instruction.op0_kind(), OpKind::Register | OpKind::Memory);
-    let far = matches!(instruction.op0_kind(), OpKind::FarBranch16 | OpKind::FarBranch32) || instruction.is_jmp_far_indirect() || instruction.is_call_far_indirect();
+    let far = matches!(instruction.op0_kind(), OpKind::FarBranch16 | OpKind::FarBranch32)
+        || instruction.is_jmp_far_indirect()
+        || instruction.is_call_far_indirect();
     if far {
         return None;
     }
@@ -71,7 +73,8 @@ fn branch_size(instruction: &Instruction) -> usize {
 #[inline(always)]
 fn checked_target<T: Gpr>(core: &mut Core, target: u64) -> Exec<u64> {
     let target = T::of(target).u64();
-    let valid = if core.cpu.code_bits == 64 { core.cpu.is_canonical(target) } else { target <= u64::from(core.cpu.seg[cpu::segment::CS].limit) };
+    let valid =
+        if core.cpu.code_bits == 64 { core.cpu.is_canonical(target) } else { target <= u64::from(core.cpu.seg[cpu::segment::CS].limit) };
     if valid { Ok(target) } else { Err(core.raise(Fault::GP0)) }
 }
 

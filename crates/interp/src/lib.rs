@@ -84,13 +84,16 @@ pub(crate) fn alone(f: fn(&mut Core, &Op) -> Exec) -> Selected<Handler> {
     Selected { handler: Handler(f), ends_block: true, alone: true }
 }
 
+/// A family's choice of handler; none for instructions of other families.
+pub(crate) type Family = fn(&Instruction) -> Option<Selected<Handler>>;
+
 /// The handler of an instruction; #UD for what no family knows.
 pub fn select(instruction: &Instruction) -> Selected<Handler> {
     if instruction.is_invalid() {
         return ends(if instruction.len() == decode::block::MAX_LENGTH { too_long } else { undefined });
     }
     // Those that take only some forms of a mnemonic (MOV CR, PUSH of a segment, far JMP) come before its main family.
-    const FAMILIES: &[fn(&Instruction) -> Option<Selected<Handler>>] = &[
+    const FAMILIES: &[Family] = &[
         segment::select,
         control_register::select,
         far::select,

@@ -4,9 +4,9 @@ use cpu::tlb::{AccessKind, Target, View};
 use cpu::{Fault, Mode, Word, paging, segment};
 use guest_mem::Kind;
 
+use crate::Op;
 use crate::core::{Core, Exec, Stop};
 use crate::operand::Gpr;
-use crate::Op;
 
 /// Index of the page offset's first bit beyond it.
 const PAGE: u64 = 4096;

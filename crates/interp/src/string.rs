@@ -3,8 +3,8 @@
 //! A repeated instruction counts one for each iteration. It runs at most `rep_budget` iterations and then leaves RIP on
 //! itself, so that interrupts come between iterations with all registers exact. MOVS and STOS move whole runs within a page.
 
-use cpu::tlb::{AccessKind, Target};
 use cpu::flags::bit;
+use cpu::tlb::{AccessKind, Target};
 use cpu::{RIP, segment};
 use decode::Selected;
 use decode::op::prefix::{REP, REPNE};

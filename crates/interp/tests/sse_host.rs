@@ -340,11 +340,14 @@ fn is_ours(instruction: &Instruction) -> bool {
 fn keeps_to_general(instruction: &Instruction) -> bool {
     let registers = (0..instruction.op_count()).filter(|&operand| instruction.op_kind(operand) == OpKind::Register);
     let at_rdi = matches!(instruction.memory_base(), Register::None | Register::RDI) && instruction.memory_index() == Register::None;
-    at_rdi && !instruction.is_ip_rel_memory_operand() && registers.into_iter().all(|operand| {
-        let register = instruction.op_register(operand);
-        !register.is_gpr() || !matches!(register, Register::AH | Register::CH | Register::DH | Register::BH)
-            && GENERAL.contains(&register.full_register().number())
-    })
+    at_rdi
+        && !instruction.is_ip_rel_memory_operand()
+        && registers.into_iter().all(|operand| {
+            let register = instruction.op_register(operand);
+            !register.is_gpr()
+                || !matches!(register, Register::AH | Register::CH | Register::DH | Register::BH)
+                    && GENERAL.contains(&register.full_register().number())
+        })
 }
 
 /// One encoding for each instruction and operand kinds, on low registers, on high ones, and on twice the same; memory is [RDI].
@@ -360,7 +363,8 @@ fn encodings() -> Vec<Vec<u8>> {
                     for (reg, rm) in [(1, 0xc2), (1, 0xc1), (1, 7)].into_iter().chain((0..8).flat_map(|reg| [(reg, 0xc2), (reg, 7)])) {
                         // REX.B would move [RDI] to R15.
                         let rex = if rm == 7 { rex & !1 } else { rex };
-                        let bytes = [prefix, if rex == 0 { &[] } else { std::slice::from_ref(&rex) }, map, &[opcode, rm | reg << 3, 0]].concat();
+                        let bytes =
+                            [prefix, if rex == 0 { &[] } else { std::slice::from_ref(&rex) }, map, &[opcode, rm | reg << 3, 0]].concat();
                         let (instruction, _) = decode(&bytes);
                         let fits = !instruction.is_invalid() && is_ours(&instruction) && keeps_to_general(&instruction);
                         let shape = (instruction.code(), instruction.op0_kind(), instruction.op1_kind(), rex, rm == 0xc1);
@@ -388,7 +392,9 @@ fn approximately(ours: &State, theirs: &State) -> bool {
 
 fn check(bytes: &[u8], instruction: &Instruction, before: &State, ours: (State, i32), theirs: (State, i32)) -> Result<(), String> {
     let (mut mine, host) = (ours.0.clone().stripped(), theirs.0.stripped());
-    if matches!(instruction.mnemonic(), Mnemonic::Rcpps | Mnemonic::Rcpss | Mnemonic::Rsqrtps | Mnemonic::Rsqrtss) && approximately(&mine, &host) {
+    if matches!(instruction.mnemonic(), Mnemonic::Rcpps | Mnemonic::Rcpss | Mnemonic::Rsqrtps | Mnemonic::Rsqrtss)
+        && approximately(&mine, &host)
+    {
         mine.image[160..416].copy_from_slice(&host.image[160..416]);
     }
     if ours.1 == SIGFPE && [instruction.op0_register(), instruction.op1_register()].iter().any(|it| it.is_mm()) {

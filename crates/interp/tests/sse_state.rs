@@ -68,7 +68,8 @@ impl Machine {
         cpu.update_mode();
         for i in 0..16u8 {
             cpu.xmm[usize::from(i)] = u128::from_le_bytes([0x40 + i; 16]);
-            cpu.x87.registers[usize::from(i & 7)] = F80 { mantissa: 0x8000_0000_0000_0000 | u64::from(i), sign_exponent: 0x4000 + u16::from(i & 7) };
+            cpu.x87.registers[usize::from(i & 7)] =
+                F80 { mantissa: 0x8000_0000_0000_0000 | u64::from(i), sign_exponent: 0x4000 + u16::from(i & 7) };
         }
         let apic = LocalApic::new(Config { apic_id: 0, bootstrap: true, timer_hz: 1_000_000_000, physical_address_bits: 40 });
         Self { core: Core::new(cpu, mem, apic, Rc::new(GuestClock::default()), 1), bits }
@@ -334,7 +335,6 @@ fn xrstor_restores_or_initializes() {
     machine.core.cpu.xmm = [0; 16];
     machine.core.cpu.x87 = cpu::X87State::initialized();
     assert_eq!(machine.run(XRSTOR), Ok(()));
-    // The control word's bit 6 and power-on's missing masks come back too.
     assert_eq!(machine.registers(), before);
 
     machine.write(512, &0u64.to_le_bytes());

@@ -261,4 +261,3 @@ impl NativeMachine {
 pub fn engine_info() -> String {
     json::engine_info()
 }
-

@@ -131,7 +131,10 @@ fn underflow_masked<F: Format>(real: Real, bits: u32, env: &mut Env) -> F {
 fn exponent_wrapped<F: Format>(sign: bool, exp: i32, rounded: &Significand, env: &mut Env) -> F {
     report_inexact(rounded, Exceptions::PRECISION, env);
     if exp > F::EXP_MAX || exp < F::EXP_MIN {
-        env.raise(Exceptions::PRECISION);
+        // Single and double precision are not stored then, and report only whether the significand was rounded.
+        if F::SIGNIFICAND_BITS == 64 {
+            env.raise(Exceptions::PRECISION);
+        }
         env.rounded_up = exp > 0;
         if exp > 0 { F::infinity(sign) } else { F::zero(sign) }
     } else {

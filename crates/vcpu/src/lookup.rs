@@ -2,9 +2,9 @@
 
 use std::rc::Rc;
 
+use cpu::Fault;
 use cpu::segment;
 use cpu::tlb::{AccessKind, View};
-use cpu::Fault;
 use decode::block::MAX_LENGTH;
 use decode::{BlockCache, BlockKey, form};
 use guest_mem::PAGE_SIZE;
@@ -132,4 +132,3 @@ fn remember(core: &Core, jumps: &mut JumpCache, linear: u64, block: Rc<Block>) -
     jumps.entries[slot(linear)] = Some(Entry { linear, stamp: stamp(core), block: Rc::clone(&block) });
     block
 }
-

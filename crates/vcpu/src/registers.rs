@@ -102,9 +102,15 @@ impl Machine {
             registers.cr0, registers.cr2, registers.cr3, registers.cr4, registers.efer
         ));
         for (name, segment) in SEGMENTS.iter().zip(&registers.segments) {
-            line(format_args!("{name:>4} {:04x} base {:016x} limit {:08x} access {:05x}", segment.selector, segment.base, segment.limit, segment.access.0));
+            line(format_args!(
+                "{name:>4} {:04x} base {:016x} limit {:08x} access {:05x}",
+                segment.selector, segment.base, segment.limit, segment.access.0
+            ));
         }
-        line(format_args!("gdtr {:016x}/{:04x}  idtr {:016x}/{:04x}", registers.gdtr.base, registers.gdtr.limit, registers.idtr.base, registers.idtr.limit));
+        line(format_args!(
+            "gdtr {:016x}/{:04x}  idtr {:016x}/{:04x}",
+            registers.gdtr.base, registers.gdtr.limit, registers.idtr.base, registers.idtr.limit
+        ));
         line(format_args!("last exception: vector {} error {:x?} address {:x}", core.fault.vector, core.fault.error, core.fault.address));
         text
     }
@@ -114,4 +120,3 @@ impl Machine {
 pub fn segment_of(selector: u16, base: u64, limit: u32, access: u32) -> Segment {
     Segment { selector, base, limit, access: Access(access), unchecked: false }
 }
-

@@ -15,7 +15,8 @@ fn finish(draft: &mut Draft) {
     if draft.instruction.op0_kind() == OpKind::Memory {
         // The offset moves the access by up to some hundred bytes.
         let offset = draft.rng.between(-2000, 2000);
-        let value = if register.size() == 8 { offset as u64 } else { offset as u64 & ((1 << (register.size() * 8)) - 1) | draft.rng.next() << 32 };
+        let value =
+            if register.size() == 8 { offset as u64 } else { offset as u64 & ((1 << (register.size() * 8)) - 1) | draft.rng.next() << 32 };
         draft.set_free(register.full_register().number(), value);
     } else if draft.rng.chance(20) {
         let value = draft.rng.pick(&[0, 1 << 63, 1 << 31, 1 << 15, 1]);

@@ -61,7 +61,7 @@ pub fn of(code: Code) -> &'static Family {
             _ => {}
         }
     }
-    if code.instruction_is_string() {
+    if code.is_string_instruction() {
         return &string::FAMILY;
     }
     match code.mnemonic() {
@@ -75,17 +75,6 @@ pub fn of(code: Code) -> &'static Family {
         M::Clc | M::Stc | M::Cmc | M::Cld | M::Std | M::Lahf | M::Sahf => &FLAG,
         _ if branch::is_branch(code) => &branch::FAMILY,
         _ => &MOV,
-    }
-}
-
-trait IsString {
-    fn instruction_is_string(self) -> bool;
-}
-
-impl IsString for Code {
-    fn instruction_is_string(self) -> bool {
-        use iced_x86::OpCodeOperandKind as Kind;
-        self.op_code().op_kinds().iter().any(|kind| matches!(kind, Kind::seg_rSI | Kind::es_rDI))
     }
 }
 

@@ -47,7 +47,8 @@ fn prepare(draft: &mut Draft) {
         M::Pcmpistri | M::Pcmpistrm => strings(draft),
         _ => {}
     }
-    if draft.form.code.op_code().op_kinds().iter().any(|kind| matches!(kind, iced_x86::OpCodeOperandKind::xmm_reg)) && draft.rng.chance(25) {
+    if draft.form.code.op_code().op_kinds().iter().any(|kind| matches!(kind, iced_x86::OpCodeOperandKind::xmm_reg)) && draft.rng.chance(25)
+    {
         // Few distinct lanes, so that some are equal, and shift counts are small.
         for register in &mut draft.state.xmm {
             if draft.rng.chance(50) {

@@ -93,7 +93,9 @@ fn fault_of(trap: u64, error: u64, address: u64) -> Fault {
     let vector = trap as u8;
     match vector {
         vector::PF => Fault::page(address, error as u32),
-        vector::DF | vector::TS | vector::NP | vector::SS | vector::GP | vector::AC => Fault { vector, error: Some(error as u32), address: 0 },
+        vector::DF | vector::TS | vector::NP | vector::SS | vector::GP | vector::AC => {
+            Fault { vector, error: Some(error as u32), address: 0 }
+        }
         _ => Fault { vector, error: None, address: 0 },
     }
 }

@@ -94,8 +94,8 @@ pub(super) fn caught() -> Caught {
     let register = |index: i32| frame.registers[index as usize] as u64;
     use libc::*;
     let order = [
-        REG_RAX, REG_RCX, REG_RDX, REG_RBX, REG_RSP, REG_RBP, REG_RSI, REG_RDI, REG_R8, REG_R9, REG_R10, REG_R11, REG_R12, REG_R13, REG_R14,
-        REG_R15,
+        REG_RAX, REG_RCX, REG_RDX, REG_RBX, REG_RSP, REG_RBP, REG_RSI, REG_RDI, REG_R8, REG_R9, REG_R10, REG_R11, REG_R12, REG_R13,
+        REG_R14, REG_R15,
     ];
     let mut state = State {
         gpr: order.map(register),

@@ -3,8 +3,8 @@
 use super::lanes::{Lane, build, split};
 use super::operation::{combine, operations};
 use super::vector::{Source, Vector};
-use crate::core::{Core, Exec};
 use crate::Op;
+use crate::core::{Core, Exec};
 
 operations! { select:
     combine xmm {

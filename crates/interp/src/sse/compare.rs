@@ -7,8 +7,8 @@ use super::float::{packed, scalar};
 use super::lanes::{Lane, split};
 use super::operation::{compute, operations, with_env};
 use super::vector::{Source, Vector};
-use crate::core::{Core, Exec};
 use crate::Op;
+use crate::core::{Core, Exec};
 
 operations! { select:
     compute xmm {

@@ -4,8 +4,8 @@ use cpu::flags::bit;
 
 use super::operation::{combine, operations};
 use super::vector::{Source, Vector};
-use crate::core::{Core, Exec};
 use crate::Op;
+use crate::core::{Core, Exec};
 
 operations! { select:
     combine mmx_or_xmm {

@@ -8,8 +8,8 @@ use super::vector::{Aligned, Immediate, Register, Source, Unaligned, Vector};
 use crate::core::{Core, Exec};
 use crate::operand::Gpr;
 use crate::{Handler, Op, plain};
-use cpu::control::cr4;
 use cpu::Fault;
+use cpu::control::cr4;
 
 /// An instruction with one source, a `V` from wherever `S` says.
 pub(crate) trait Shape<V: Vector> {

@@ -8,8 +8,8 @@ use cpu::control::{cr0, cr4};
 use cpu::tlb::AccessKind;
 use cpu::{Fault, Word};
 
-use crate::core::{Core, Exec};
 use crate::Op;
+use crate::core::{Core, Exec};
 
 /// A vector register's contents: XMM as `u128`, MMX as `u64` (see `mmx`).
 pub(crate) trait Vector: Word {

@@ -1,0 +1,248 @@
+//! The one table of what the manuals leave open, and of where the host's vendor differs from the model's (Intel): everything that a
+//! comparison passes over is here, with its clause. Sections are of the Intel SDM where nothing else is said.
+
+use cpu::fault::vector;
+use iced_x86::{Code, Instruction, Mnemonic as M, OpKind, RflagsBits};
+
+use crate::case::Case;
+use crate::generate::{gpr, operand_bytes};
+use crate::state::{End, Outcome};
+
+/// One case as both processors ended it.
+pub struct Seen<'a> {
+    pub case: &'a Case,
+    pub host: &'a Outcome,
+    pub guest: &'a Outcome,
+    /// The host is an AMD processor.
+    pub amd: bool,
+}
+
+/// What need not be equal.
+#[derive(Clone, Debug, Default)]
+pub struct Open {
+    /// RFLAGS bits.
+    pub flags: u64,
+    /// Bits of general registers.
+    pub gpr: [u64; 16],
+    /// Bits of the x87 status word.
+    pub status: u16,
+    /// Last places by which x87 registers may differ.
+    pub st_ulps: u64,
+    /// Relative error that single-precision lanes of XMM registers may have: a numerator over 2^12.
+    pub lane_error: Option<f32>,
+    /// MXCSR bits.
+    pub mxcsr: u32,
+    /// Linear addresses and lengths in memory.
+    pub memory: Vec<(u64, usize)>,
+    /// The way the instruction ended, and with it everything.
+    pub everything: bool,
+}
+
+/// A line of the table.
+pub struct Rule {
+    pub clause: &'static str,
+    pub open: fn(&Seen, &mut Open),
+}
+
+/// The table.
+pub const RULES: &[Rule] = &[
+    Rule { clause: "2, Flags Affected of each instruction: undefined flags", open: flags },
+    Rule {
+        clause: "2, SAL/SAR/SHL/SHR, RCL/RCR/ROL/ROR: OF for counts other than 1, CF for counts of the width and more",
+        open: shift_flags,
+    },
+    Rule { clause: "2, SHLD, SHRD: destination and flags for counts above the width", open: double_shift },
+    Rule { clause: "2, BSWAP: the result for a 16-bit register", open: bswap },
+    Rule { clause: "2, FPU Flags Affected: undefined condition codes", open: condition_codes },
+    Rule { clause: "1, 8.3.10: transcendentals are accurate within 1 ulp, and differ between processors", open: transcendental },
+    Rule { clause: "2, RCPPS RCPSS RSQRTPS RSQRTSS: relative error up to 1.5 * 2^-12", open: approximation },
+    Rule {
+        clause: "1, 8.1.8 and 10.5.1; APM 2, 11.4.4: x87 pointers are saved only while an exception is pending on AMD",
+        open: x87_pointers,
+    },
+    Rule { clause: "1, 11.6.6: MXCSR_MASK is the processor's; APM 1, 4.2.2: AMD has bit 17", open: mxcsr_mask },
+    Rule { clause: "3A, 6.5: a fault half-way through a store of several words may leave some written", open: partial_image },
+    Rule {
+        clause: "2, RET JMP CALL; APM 3: a non-canonical target faults before the branch on Intel, after it on AMD",
+        open: non_canonical_target,
+    },
+];
+
+/// What the table leaves open for a case.
+pub fn open(seen: &Seen) -> Open {
+    let mut open = Open::default();
+    for rule in RULES {
+        (rule.open)(seen, &mut open);
+    }
+    open
+}
+
+fn completed(seen: &Seen) -> bool {
+    seen.host.end == End::Completed
+}
+
+fn instruction<'a>(seen: &'a Seen) -> &'a Instruction {
+    &seen.case.instruction
+}
+
+/// The decoder library's summary of the manual, in RFLAGS places. Shifts have their own rules: they depend on the count.
+fn flags(seen: &Seen, open: &mut Open) {
+    if !completed(seen) || shift_count(seen) == Some(0) {
+        return;
+    }
+    let undefined = instruction(seen).rflags_undefined();
+    for (bit, place) in [
+        (RflagsBits::OF, 0x800),
+        (RflagsBits::SF, 0x80),
+        (RflagsBits::ZF, 0x40),
+        (RflagsBits::AF, 0x10),
+        (RflagsBits::CF, 0x1),
+        (RflagsBits::PF, 0x4),
+    ] {
+        if undefined & bit != 0 {
+            open.flags |= place;
+        }
+    }
+}
+
+/// The masked count of a shift or rotate.
+fn shift_count(seen: &Seen) -> Option<u32> {
+    let instruction = instruction(seen);
+    let count_operand = match instruction.mnemonic() {
+        M::Shl | M::Sal | M::Shr | M::Sar | M::Rol | M::Ror | M::Rcl | M::Rcr => 1,
+        M::Shld | M::Shrd => 2,
+        _ => return None,
+    };
+    let count = match instruction.op_kind(count_operand) {
+        OpKind::Register => seen.case.state.gpr[gpr::RCX] as u32,
+        kind if kind == OpKind::Immediate8 => u32::from(instruction.immediate8()),
+        _ => 1,
+    };
+    Some(count & if operand_bits(instruction) == 64 { 63 } else { 31 })
+}
+
+fn operand_bits(instruction: &Instruction) -> u32 {
+    8 * match instruction.op0_kind() {
+        OpKind::Register => instruction.op0_register().size() as u32,
+        _ => instruction.memory_size().size() as u32,
+    }
+}
+
+fn shift_flags(seen: &Seen, open: &mut Open) {
+    let Some(count) = shift_count(seen).filter(|_| completed(seen)) else { return };
+    if count > 1 {
+        open.flags |= 0x800;
+    }
+    let shifts = matches!(instruction(seen).mnemonic(), M::Shl | M::Sal | M::Shr | M::Sar);
+    if shifts && count >= operand_bits(instruction(seen)) {
+        open.flags |= 0x1;
+    }
+}
+
+fn double_shift(seen: &Seen, open: &mut Open) {
+    let instruction = instruction(seen);
+    let double = matches!(instruction.mnemonic(), M::Shld | M::Shrd);
+    let (Some(count), true, true) = (shift_count(seen), double, completed(seen)) else { return };
+    if count > operand_bits(instruction) {
+        open.flags |= 0x8d5;
+        result(seen, open);
+    }
+}
+
+/// Leaves an integer destination open.
+fn result(seen: &Seen, open: &mut Open) {
+    let instruction = instruction(seen);
+    match instruction.op0_kind() {
+        OpKind::Register => open.gpr[instruction.op0_register().full_register().number()] |= u64::MAX >> (64 - operand_bits(instruction)),
+        _ => open.memory.extend(memory_operand(seen.case)),
+    }
+}
+
+/// Where the memory operand lies, and its bytes.
+pub fn memory_operand(case: &Case) -> Option<(u64, usize)> {
+    let address = case.instruction.virtual_address(
+        (0..case.instruction.op_count()).find(|index| case.instruction.op_kind(*index) == OpKind::Memory)?,
+        0,
+        |register, _, _| {
+            use iced_x86::Register as R;
+            Some(match register {
+                R::FS => case.state.fs_base,
+                R::GS => case.state.gs_base,
+                R::ES | R::CS | R::SS | R::DS => 0,
+                register if register.size() == 8 => case.state.gpr[register.number()],
+                register if register.size() == 4 => case.state.gpr[register.full_register().number()] & 0xffff_ffff,
+                register => case.state.gpr[register.full_register().number()] & 0xff,
+            })
+        },
+    )?;
+    Some((address, operand_bytes(case.instruction.code())))
+}
+
+fn bswap(seen: &Seen, open: &mut Open) {
+    if instruction(seen).code() == Code::Bswap_r16 {
+        result(seen, open);
+    }
+}
+
+/// C0 to C3 in the status word.
+fn condition_codes(seen: &Seen, open: &mut Open) {
+    let undefined = instruction(seen).rflags_undefined();
+    for (bit, place) in [(RflagsBits::C0, 1 << 8), (RflagsBits::C1, 1 << 9), (RflagsBits::C2, 1 << 10), (RflagsBits::C3, 1 << 14)] {
+        if completed(seen) && undefined & bit != 0 {
+            open.status |= place;
+        }
+    }
+}
+
+fn transcendental(seen: &Seen, open: &mut Open) {
+    if matches!(instruction(seen).mnemonic(), M::F2xm1 | M::Fyl2x | M::Fyl2xp1 | M::Fpatan | M::Fsin | M::Fcos | M::Fsincos | M::Fptan) {
+        open.st_ulps = 2;
+        // Which way the last place was rounded.
+        open.status |= 1 << 9;
+    }
+}
+
+fn approximation(seen: &Seen, open: &mut Open) {
+    if matches!(instruction(seen).mnemonic(), M::Rcpps | M::Rcpss | M::Rsqrtps | M::Rsqrtss) {
+        // Each side has its own error.
+        open.lane_error = Some(3.0);
+    }
+}
+
+fn x87_pointers(seen: &Seen, open: &mut Open) {
+    let ranges: &[(u64, usize)] = match instruction(seen).code() {
+        // Protected-mode formats: instruction pointer, its selector and the opcode, data pointer, its selector.
+        Code::Fnstenv_m28byte | Code::Fnsave_m108byte => &[(12, 16)],
+        Code::Fnstenv_m14byte | Code::Fnsave_m94byte => &[(6, 8)],
+        Code::Fxsave_m512byte | Code::Fxsave64_m512byte | Code::Xsave_mem | Code::Xsave64_mem => &[(6, 18)],
+        _ => return,
+    };
+    if let Some((at, _)) = memory_operand(seen.case) {
+        open.memory.extend(ranges.iter().map(|(offset, length)| (at.wrapping_add(*offset), *length)));
+    }
+}
+
+fn mxcsr_mask(seen: &Seen, open: &mut Open) {
+    if matches!(instruction(seen).code(), Code::Fxsave_m512byte | Code::Fxsave64_m512byte | Code::Xsave_mem | Code::Xsave64_mem)
+        && let Some((at, _)) = memory_operand(seen.case)
+    {
+        open.memory.push((at.wrapping_add(28), 4));
+    }
+}
+
+fn partial_image(seen: &Seen, open: &mut Open) {
+    let image = matches!(
+        instruction(seen).mnemonic(),
+        M::Fnstenv | M::Fnsave | M::Fxsave | M::Fxsave64 | M::Xsave | M::Xsave64 | M::Fstp | M::Fbstp
+    );
+    if image && !completed(seen) {
+        open.memory.extend(memory_operand(seen.case));
+    }
+}
+
+fn non_canonical_target(seen: &Seen, open: &mut Open) {
+    let faulted = |outcome: &Outcome| matches!(outcome.end, End::Fault(fault) if fault.vector == vector::GP);
+    let rip = seen.host.state.rip;
+    let canonical = (rip as i64) << 16 >> 16 == rip as i64;
+    open.everything |= seen.amd && completed(seen) && !canonical && faulted(seen.guest);
+}

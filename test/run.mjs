@@ -40,7 +40,13 @@ function runVitest() {
   const directory = mkdtempSync(join(tmpdir(), "vmdeck-test-"));
   const report = join(directory, "vitest.json");
   try {
-    const ok = succeeds("npx", ["vitest", "run", "--reporter=default", "--reporter=json", `--outputFile.json=${report}`]);
+    const ok = succeeds("npx", [
+      "vitest",
+      "run",
+      "--reporter=default",
+      "--reporter=json",
+      `--outputFile.json=${report}`,
+    ]);
     const result = JSON.parse(readFileSync(report, "utf8"));
     total.passed += result.numPassedTests;
     total.failed += result.numFailedTests;
@@ -63,7 +69,9 @@ function runCargo() {
   });
   process.stdout.write(result.stdout);
   let failed = 0;
-  for (const [, passed, bad, ignored] of result.stdout.matchAll(/^test result: .*? (\d+) passed; (\d+) failed; (\d+) ignored/gm)) {
+  for (const [, passed, bad, ignored] of result.stdout.matchAll(
+    /^test result: .*? (\d+) passed; (\d+) failed; (\d+) ignored/gm,
+  )) {
     total.passed += Number(passed);
     total.skipped += Number(ignored);
     failed += Number(bad);

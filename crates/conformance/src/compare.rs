@@ -29,7 +29,7 @@ pub fn compare(seen: &Seen, memory: &[u8]) -> Vec<Difference> {
         return Vec::new();
     }
     let mut found = Vec::new();
-    ends(seen, &mut found);
+    ends(seen, &open, &mut found);
     registers(seen, &open, &mut found);
     x87(seen, &open, &mut found);
     vectors(seen, &open, &mut found);
@@ -44,10 +44,14 @@ fn hex(what: &str, before: u64, host: u64, guest: u64, found: &mut Vec<Differenc
     }
 }
 
-fn ends(seen: &Seen, found: &mut Vec<Difference>) {
+fn ends(seen: &Seen, open: &Open, found: &mut Vec<Difference>) {
     let same = match (seen.host.end, seen.guest.end) {
         (End::Completed, End::Completed) => true,
-        (End::Fault(host), End::Fault(guest)) => same_fault(host, guest),
+        (End::Fault(host), End::Fault(guest)) => {
+            let inside = |fault: Fault| open.fault_within.is_some_and(|(start, length)| fault.address.wrapping_sub(start) < length as u64);
+            let address = if inside(host) && inside(guest) { host.address } else { guest.address };
+            same_fault(host, Fault { address, ..guest })
+        }
         _ => false,
     };
     if !same {
@@ -107,8 +111,11 @@ fn registers(seen: &Seen, open: &Open, found: &mut Vec<Difference>) {
 fn x87(seen: &Seen, open: &Open, found: &mut Vec<Difference>) {
     let (before, host, guest) = (&seen.case.state.x87, &seen.host.state.x87, &seen.guest.state.x87);
     hex("x87 control", before.control.into(), host.control.into(), guest.control.into(), found);
-    let mask = !open.status;
+    let mask = !open.status & if open.x87_stack { !0x3800 } else { !0 };
     hex("x87 status", before.status.into(), (host.status & mask).into(), (guest.status & mask).into(), found);
+    if open.x87_stack {
+        return;
+    }
     hex("x87 valid", before.valid.into(), host.valid.into(), guest.valid.into(), found);
     for (index, (host, guest)) in host.st.iter().zip(&guest.st).enumerate() {
         if !within_ulps(*host, *guest, open.st_ulps) {

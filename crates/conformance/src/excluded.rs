@@ -11,7 +11,7 @@ pub enum Reason {
     OperatingSystem,
     /// Privileged: user code only sees #GP, which would test nothing else.
     Privileged,
-    /// Intel and AMD processors decode it differently in 64-bit mode; the model follows Intel.
+    /// Intel and AMD processors take its bytes for different instructions in 64-bit mode; the model follows Intel.
     Vendor,
     /// The breakpoint after the instruction could not be told from it.
     Breakpoint,
@@ -24,7 +24,7 @@ impl Reason {
             Self::Machine => "the result belongs to the machine (time, CPUID, XCR0, UMIP)",
             Self::OperatingSystem => "enters the operating system or reads its descriptor tables",
             Self::Privileged => "privileged or input/output: faults in user mode",
-            Self::Vendor => "66h before a near branch: Intel ignores it in 64-bit mode, AMD does not",
+            Self::Vendor => "Intel and AMD disagree: 66h before a near branch, 0F 0D with a register",
             Self::Breakpoint => "cannot be told from the breakpoint that ends a case",
         }
     }
@@ -43,6 +43,7 @@ pub fn reason(code: Code) -> Option<Reason> {
         M::Sysexitq | M::Sysretq | M::Lar | M::Lsl | M::Verr | M::Verw | M::Lss | M::Lfs | M::Lgs | M::Retf => Reason::OperatingSystem,
         M::Jmp | M::Call if is_far(code) => Reason::OperatingSystem,
         M::Mov | M::Pop if writes_segment(code) => Reason::OperatingSystem,
+        M::Reservednop if info.op_code() == 0x0f0d || info.op_code() == 0x0d => Reason::Vendor,
         M::Int3 => Reason::Breakpoint,
         M::In | M::Out | M::Insb | M::Insw | M::Insd | M::Outsb | M::Outsw | M::Outsd | M::Cli | M::Sti => Reason::Privileged,
         _ if info.is_privileged() || info.must_be_cpl0() || info.cpl0() && !info.cpl3() => Reason::Privileged,

@@ -74,6 +74,8 @@ fn in_model(code: Code, model: &CpuModel) -> bool {
         && info.mode64()
         && info.encoding() == EncodingKind::Legacy
         && info.decoder_option() == 0
+        // FWAIT and another instruction under one name.
+        && !info.fwait()
         && info.intel_decoder64()
         && code.cpuid_features().iter().all(|feature| has_feature(model, *feature))
 }

@@ -34,6 +34,10 @@ pub struct Open {
     pub mxcsr: u32,
     /// Linear addresses and lengths in memory.
     pub memory: Vec<(u64, usize)>,
+    /// Where the address of a page fault may be, if both fault there.
+    pub fault_within: Option<(u64, usize)>,
+    /// TOP, tags and registers of the x87 stack.
+    pub x87_stack: bool,
     /// The way the instruction ended, and with it everything.
     pub everything: bool,
 }
@@ -61,11 +65,12 @@ pub const RULES: &[Rule] = &[
         open: x87_pointers,
     },
     Rule { clause: "1, 11.6.6: MXCSR_MASK is the processor's; APM 1, 4.2.2: AMD has bit 17", open: mxcsr_mask },
-    Rule { clause: "3A, 6.5: a fault half-way through a store of several words may leave some written", open: partial_image },
-    Rule {
-        clause: "2, RET JMP CALL; APM 3: a non-canonical target faults before the branch on Intel, after it on AMD",
-        open: non_canonical_target,
-    },
+    Rule { clause: "3A, 6.5: an image of many words faults at any of those it cannot access, and may be partly written", open: image },
+    Rule { clause: "2, RET JMP CALL; APM 3: a non-canonical target faults before the branch on Intel, after it (and its push) on AMD", open: target },
+    Rule { clause: "2, FCOM FICOM FUCOM: unmasked exceptions leave the condition codes on Intel and set them on AMD", open: unmasked_compare },
+    Rule { clause: "2, FCOMI FUCOMI: C1 is cleared on Intel and kept on AMD", open: compare_to_flags },
+    Rule { clause: "2, CVTPS2PI CVTPD2PI: whether the switch to MMX comes before a SIMD exception", open: switch_to_mmx },
+    Rule { clause: "2, MOVSXD; APM 3: a 16-bit destination reads 16 bits on Intel and 32 on AMD", open: sign_extend_to_16 },
 ];
 
 /// What the table leaves open for a case.
@@ -230,19 +235,53 @@ fn mxcsr_mask(seen: &Seen, open: &mut Open) {
     }
 }
 
-fn partial_image(seen: &Seen, open: &mut Open) {
-    let image = matches!(
-        instruction(seen).mnemonic(),
-        M::Fnstenv | M::Fnsave | M::Fxsave | M::Fxsave64 | M::Xsave | M::Xsave64 | M::Fstp | M::Fbstp
-    );
-    if image && !completed(seen) {
-        open.memory.extend(memory_operand(seen.case));
+/// x87, FXSAVE and XSAVE images, and the ten bytes of extended and decimal numbers.
+fn image(seen: &Seen, open: &mut Open) {
+    let operand = memory_operand(seen.case).filter(|(_, size)| *size >= 10 && *size != 16 && !completed(seen));
+    open.fault_within = operand;
+    if matches!(instruction(seen).mnemonic(), M::Fnstenv | M::Fnsave | M::Fxsave | M::Fxsave64 | M::Xsave | M::Xsave64 | M::Fstp | M::Fbstp) {
+        open.memory.extend(operand);
     }
 }
 
-fn non_canonical_target(seen: &Seen, open: &mut Open) {
-    let faulted = |outcome: &Outcome| matches!(outcome.end, End::Fault(fault) if fault.vector == vector::GP);
+fn faulted(outcome: &Outcome, vector: u8) -> bool {
+    matches!(outcome.end, End::Fault(fault) if fault.vector == vector)
+}
+
+fn target(seen: &Seen, open: &mut Open) {
     let rip = seen.host.state.rip;
     let canonical = (rip as i64) << 16 >> 16 == rip as i64;
-    open.everything |= seen.amd && completed(seen) && !canonical && faulted(seen.guest);
+    let pushed = instruction(seen).mnemonic() == M::Call && faulted(seen.host, vector::PF) | faulted(seen.host, vector::SS);
+    open.everything |= seen.amd && faulted(seen.guest, vector::GP) && (completed(seen) && !canonical || pushed);
+}
+
+/// True when the host, an AMD processor, has an unmasked x87 exception pending.
+fn pending_on_amd(seen: &Seen) -> bool {
+    seen.amd && completed(seen) && seen.host.state.x87.status & 0x80 != 0
+}
+
+const CONDITION_CODES: u16 = 0x4700;
+
+fn unmasked_compare(seen: &Seen, open: &mut Open) {
+    let compares =
+        matches!(instruction(seen).mnemonic(), M::Fcom | M::Fcomp | M::Fcompp | M::Fucom | M::Fucomp | M::Fucompp | M::Ficom | M::Ficomp | M::Ftst);
+    if compares && pending_on_amd(seen) {
+        open.status |= CONDITION_CODES;
+    }
+}
+
+fn compare_to_flags(seen: &Seen, open: &mut Open) {
+    if seen.amd && matches!(instruction(seen).mnemonic(), M::Fcomi | M::Fcomip | M::Fucomi | M::Fucomip) {
+        open.status |= 1 << 9;
+    }
+}
+
+fn switch_to_mmx(seen: &Seen, open: &mut Open) {
+    let converts = matches!(instruction(seen).mnemonic(), M::Cvtps2pi | M::Cvttps2pi | M::Cvtpd2pi | M::Cvttpd2pi);
+    open.x87_stack |= converts && faulted(seen.host, vector::XM) && faulted(seen.guest, vector::XM);
+}
+
+fn sign_extend_to_16(seen: &Seen, open: &mut Open) {
+    let narrow = instruction(seen).code() == Code::Movsxd_r16_rm16;
+    open.everything |= seen.amd && narrow && faulted(seen.host, vector::PF);
 }

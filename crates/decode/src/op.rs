@@ -1,7 +1,7 @@
 //! The record of one decoded instruction.
 
 use cpu::{RIP, ZERO, segment};
-use iced_x86::{Instruction, OpKind, Register};
+use iced_x86::{Code, Instruction, OpKind, Register};
 
 /// Added to the number of a byte register that is bits 8..15 of RAX, RCX, RDX or RBX.
 pub const HIGH_BYTE: u8 = 0x10;
@@ -101,6 +101,7 @@ pub fn pack<H>(instruction: &Instruction, handler: H, code_bits: u8) -> Op<H> {
         32 => 1,
         _ => 0,
     };
+    op.address_size = counter_size(instruction.code()).unwrap_or(op.address_size);
     let mut registers = [0u8; 4];
     let mut count = 0;
     for index in 0..instruction.op_count() {
@@ -144,6 +145,20 @@ pub fn pack<H>(instruction: &Instruction, handler: H, code_bits: u8) -> Op<H> {
         op.prefix |= prefix::LOCK;
     }
     op
+}
+
+/// The address size of the branches that have one without a memory operand: it is the width of their counter.
+fn counter_size(code: Code) -> Option<u8> {
+    use Code::*;
+    Some(match code {
+        Jcxz_rel8_16 | Jcxz_rel8_32 | Loop_rel8_16_CX | Loop_rel8_32_CX | Loope_rel8_16_CX | Loope_rel8_32_CX | Loopne_rel8_16_CX
+        | Loopne_rel8_32_CX => 0,
+        Jecxz_rel8_16 | Jecxz_rel8_32 | Jecxz_rel8_64 | Loop_rel8_16_ECX | Loop_rel8_32_ECX | Loop_rel8_64_ECX | Loope_rel8_16_ECX
+        | Loope_rel8_32_ECX | Loope_rel8_64_ECX | Loopne_rel8_16_ECX | Loopne_rel8_32_ECX | Loopne_rel8_64_ECX => 1,
+        Jrcxz_rel8_16 | Jrcxz_rel8_64 | Loop_rel8_16_RCX | Loop_rel8_64_RCX | Loope_rel8_16_RCX | Loope_rel8_64_RCX
+        | Loopne_rel8_16_RCX | Loopne_rel8_64_RCX => 2,
+        _ => return None,
+    })
 }
 
 fn pack_memory<H>(instruction: &Instruction, op: &mut Op<H>, code_bits: u8) {

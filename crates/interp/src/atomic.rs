@@ -59,7 +59,8 @@ fn xadd<T: Gpr>(core: &mut Core, op: &Op) -> Exec {
     Ok(())
 }
 
-/// The destination is written in either case: with what it held when the comparison fails.
+/// A destination in memory is written in either case: with what it held when the comparison fails. One in a register is not
+/// touched then, nor its upper half cleared.
 fn cmpxchg<T: Gpr>(core: &mut Core, op: &Op) -> Exec {
     let expected = T::get(&core.cpu, 0);
     if op.has(MEMORY) {
@@ -80,8 +81,6 @@ fn cmpxchg<T: Gpr>(core: &mut Core, op: &Op) -> Exec {
     if old == expected {
         T::set(&mut core.cpu, op.dst, new);
     } else {
-        // A 32-bit destination register is written as well, which clears its upper half.
-        T::set(&mut core.cpu, op.dst, old);
         T::set(&mut core.cpu, 0, old);
     }
     Ok(())

@@ -119,6 +119,8 @@ impl Bench {
         bench.write_u64(GDT + u64::from(TSS_SELECTOR), 0x0000_8b00_0000_0067 | TSS << 16);
         bench.write_u64(TSS + 4, INNER_STACK);
         bench.write_u64(TSS + 0x24, IST1_STACK);
+        // The I/O map lies outside the TSS: level 3 may use no port.
+        bench.write(TSS + 102, &[0x68, 0]);
         for vector in 0..VECTORS {
             bench.stub(vector);
             bench.gate(vector as u8, STUBS + vector * STUB_BYTES, 0);

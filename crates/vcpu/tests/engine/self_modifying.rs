@@ -117,16 +117,16 @@ fn devices_write_between_runs() {
     });
     // Stop in the middle of the block, then change what is left of it.
     bench.machine.run(0, 5, u64::MAX);
-    assert_eq!(bench.rip(), CODE + 15);
+    assert_eq!(bench.rip(), CODE + 25);
     let length = (end - CODE) as usize;
-    let mut rest = assemble(64, CODE + 15, |a| {
+    let mut rest = assemble(64, CODE + 25, |a| {
         for _ in 0..5 {
             a.add(eax, 0x10)?;
         }
         Ok(())
     });
-    rest.truncate(length - 15);
-    bench.write(CODE + 15, &rest);
+    rest.truncate(length - 25);
+    bench.write(CODE + 25, &rest);
     bench.finish();
     assert_eq!(bench.reg(RAX), 5 + 0x50);
 }

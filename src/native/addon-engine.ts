@@ -33,6 +33,8 @@ export interface EngineInfo {
   readonly os: string;
   readonly engines: readonly string[];
   readonly cpuModels: readonly string[];
+  /** Features of the host's processor that an engine can use, by their usual names; guests never see them. */
+  readonly hostFeatures: readonly string[];
 }
 
 /**

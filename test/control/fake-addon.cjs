@@ -147,5 +147,5 @@ class NativeMachine {
 
 module.exports = {
   NativeMachine,
-  engineInfo: () => JSON.stringify({ version: "fake", arch: "none", os: "none", engines: [], cpuModels: [] }),
+  engineInfo: () => JSON.stringify({ version: "fake", arch: "none", os: "none", engines: [], cpuModels: [], hostFeatures: [] }),
 };

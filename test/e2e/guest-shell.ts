@@ -15,13 +15,13 @@ export class GuestShell {
   }
 
   /**
-   * Waits for the prompt and goes on with a shell that neither prompts nor edits lines, behind a terminal that does not
+   * Waits for the prompt and makes the shell one that neither prompts nor edits lines, behind a terminal that does not
    * echo: what comes back is what commands print.
    */
   static async login(vm: Vm, prompt: string): Promise<GuestShell> {
     await vm.serial.waitFor(prompt, { timeoutMs: BOOT_PATIENCE_MS });
     const shell = new GuestShell(vm);
-    await shell.type("stty -echo; echo start''ed; cat | sh 2>&1");
+    await shell.type(`stty -echo; echo start''ed; while read -r line; do eval "$line"; done 2>&1`);
     await vm.serial.waitFor("started\r\n", { timeoutMs: COMMAND_PATIENCE_MS });
     return shell;
   }
@@ -31,9 +31,9 @@ export class GuestShell {
     await this.#vm.serial.write(`${line}\n`);
   }
 
-  /** Runs a command and returns what it printed. Rejects when its status is not 0. */
+  /** Runs a command of one line and returns what it printed. Rejects when its status is not 0. */
   async run(command: string): Promise<string> {
-    await this.type(`${command}\necho "<<$?>>"`);
+    await this.type(`${command}; echo "<<$?>>"`);
     const pattern = /^([\s\S]*?)<<(\d+)>>\r\n/;
     const [, text = "", status] = await this.#vm.serial.waitFor(pattern, { timeoutMs: COMMAND_PATIENCE_MS });
     const printed = text.replaceAll("\r\n", "\n").trimEnd();

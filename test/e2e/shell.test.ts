@@ -17,7 +17,8 @@ const FLAGS = [
   ...["x2apic", "popcnt", "tsc_deadline_timer", "aes", "xsave", "hypervisor", "lahf_lm", "fsgsbase", "smep", "smap"],
   ...["erms", "fsrm", "umip"],
 ];
-const TROUBLE = /BUG:|WARNING:|Call Trace|Oops|unchecked MSR|general protection|segfault|I\/O error|lockup|stall/i;
+const TROUBLE =
+  /ACPI (BIOS )?(Error|Warning)|Firmware Bug|BUG:|WARNING:|Call Trace|Oops|unchecked MSR|general protection|segfault|I\/O error|lockup|stall/i;
 const PROMPT = "mini:~# ";
 
 let directory: string;
@@ -63,12 +64,11 @@ test("programs compute what they compute elsewhere", async () => {
   const lines = Array.from({ length: 20_000 }, (_, index) => `${index + 1}\n`).join("");
   const hash = (algorithm: string) => createHash(algorithm).update(lines).digest("hex");
   expect(await shell.run("seq 1 20000 | sha256sum")).toBe(`${hash("sha256")}  -`);
-  expect(await shell.run("seq 1 20000 | gzip -9 | gunzip | bzip2 | bunzip2 | md5sum")).toBe(`${hash("md5")}  -`);
-  const script = 'BEGIN { printf "%.15g %.15g %.15g %.15g", 4 * atan2(1, 1), exp(1), sin(0.5), 2 ^ 0.5 }';
-  const expected = [Math.PI, Math.E, Math.sin(0.5), Math.SQRT2].map((value) =>
-    Number(value.toPrecision(15)).toString(),
-  );
-  expect(await shell.run(`awk '${script}'`)).toBe(expected.join(" "));
+  expect(await shell.run("seq 1 20000 | gzip | gunzip | md5sum")).toBe(`${hash("md5")}  -`);
+  let sum = 0;
+  for (let n = 1; n <= 1000; n++) sum += 1 / n;
+  const script = 'BEGIN { for (n = 1; n <= 1000; n++) sum += 1 / n; printf "%.15g", sum }';
+  expect(await shell.run(`awk '${script}'`)).toBe(sum.toPrecision(15));
 });
 
 test("the guest keeps time by the TSC, and its date is the host's", async () => {

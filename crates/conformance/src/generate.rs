@@ -54,6 +54,8 @@ pub struct Draft<'a> {
     /// An 8-bit immediate that the family wants.
     pub immediate: Option<u8>,
     pub patches: Vec<Patch>,
+    /// The family wants other operands.
+    pub rejected: bool,
 }
 
 /// Makes a case of `form`; None if no operands that were tried can be encoded.
@@ -77,6 +79,7 @@ fn attempt(form: &Form, rng: &mut Rng) -> Option<Case> {
         flavour,
         immediate: None,
         patches: Vec::new(),
+        rejected: false,
         rng,
     };
     if draft.rng.chance(12) && !info.ignores_segment() {
@@ -108,6 +111,9 @@ fn attempt(form: &Form, rng: &mut Rng) -> Option<Case> {
         family::equalize(&mut draft);
     }
     (family.finish)(&mut draft);
+    if draft.rejected {
+        return None;
+    }
     let mut case = Case { instruction: draft.instruction, code: code.0, state: draft.state, patches: Vec::new() };
     for patch in draft.patches {
         case.patch(patch.linear, &patch.bytes);

@@ -26,6 +26,8 @@ pub struct Open {
     pub gpr: [u64; 16],
     /// Bits of the x87 status word.
     pub status: u16,
+    /// ST(0).
+    pub st0: bool,
     /// Last places by which x87 registers may differ.
     pub st_ulps: u64,
     /// Relative error that single-precision lanes of XMM registers may have: a numerator over 2^12.
@@ -68,8 +70,11 @@ pub const RULES: &[Rule] = &[
     Rule { clause: "3A, 6.5: an image of many words faults at any of those it cannot access, and may be partly written", open: image },
     Rule { clause: "2, RET JMP CALL; APM 3: a non-canonical target faults before the branch on Intel, after it (and its push) on AMD", open: target },
     Rule { clause: "2, FCOM FICOM FUCOM: unmasked exceptions leave the condition codes on Intel and set them on AMD", open: unmasked_compare },
-    Rule { clause: "2, FCOMI FUCOMI: C1 is cleared on Intel and kept on AMD", open: compare_to_flags },
-    Rule { clause: "2, CVTPS2PI CVTPD2PI: whether the switch to MMX comes before a SIMD exception", open: switch_to_mmx },
+    Rule { clause: "2, FCOMI FUCOMI: C1 is cleared on Intel and kept on AMD, which also sets flags when an exception is unmasked", open: compare_to_flags },
+    Rule { clause: "2, FLD: an unmasked denormal operand is not loaded on Intel and is on AMD", open: load_denormal },
+    Rule { clause: "2, F2XM1 FYL2XP1: the result for an argument out of range", open: argument_range },
+    Rule { clause: "2, CVTPS2PI CVTPD2PI CVTPI2PS: whether the switch to MMX comes before a SIMD exception", open: switch_to_mmx },
+    Rule { clause: "2, MASKMOVQ MASKMOVDQU: whether bytes that the mask leaves out fault, and whether the switch to MMX comes before", open: masked_store },
     Rule { clause: "2, MOVSXD; APM 3: a 16-bit destination reads 16 bits on Intel and 32 on AMD", open: sign_extend_to_16 },
 ];
 
@@ -260,7 +265,11 @@ fn pending_on_amd(seen: &Seen) -> bool {
     seen.amd && completed(seen) && seen.host.state.x87.status & 0x80 != 0
 }
 
+// Bits of the x87 status word.
 const CONDITION_CODES: u16 = 0x4700;
+const CONDITION_C1: u16 = 0x200;
+/// The exception flags, their summary and the busy bit.
+const EXCEPTIONS: u16 = 0x80bf;
 
 fn unmasked_compare(seen: &Seen, open: &mut Open) {
     let compares =
@@ -273,11 +282,56 @@ fn unmasked_compare(seen: &Seen, open: &mut Open) {
 fn compare_to_flags(seen: &Seen, open: &mut Open) {
     if seen.amd && matches!(instruction(seen).mnemonic(), M::Fcomi | M::Fcomip | M::Fucomi | M::Fucomip) {
         open.status |= 1 << 9;
+        if pending_on_amd(seen) {
+            open.flags |= 0x8d5;
+        }
     }
 }
 
+fn load_denormal(seen: &Seen, open: &mut Open) {
+    let widens = matches!(instruction(seen).code(), Code::Fld_m32fp | Code::Fld_m64fp);
+    open.x87_stack |= widens && pending_on_amd(seen);
+}
+
+fn argument_range(seen: &Seen, open: &mut Open) {
+    let argument = seen.case.state.x87.st[0];
+    let limit = match instruction(seen).mnemonic() {
+        // -1 to 1.
+        M::F2xm1 => (0x3fff, 1 << 63),
+        // -(1 - sqrt(1/2)) to 1 - sqrt(1/2): about 0.29.
+        M::Fyl2xp1 => (0x3ffd, 0x95f6_1998_0c43_36f7),
+        _ => return,
+    };
+    if (argument.sign_exponent & 0x7fff, argument.mantissa) > limit {
+        open.st0 = true;
+        open.status |= CONDITION_C1 | EXCEPTIONS;
+        // One that is refused is not popped either.
+        open.x87_stack |= instruction(seen).mnemonic() == M::Fyl2xp1;
+    }
+}
+
+fn masked_store(seen: &Seen, open: &mut Open) {
+    if !matches!(instruction(seen).mnemonic(), M::Maskmovq | M::Maskmovdqu) || completed(seen) {
+        return;
+    }
+    open.x87_stack = true;
+    open.fault_within = masked_operand(seen.case);
+    open.everything |= faulted(seen.host, vector::PF) && seen.guest.end == End::Completed;
+}
+
+/// The operand at RDI of a masked store.
+fn masked_operand(case: &Case) -> Option<(u64, usize)> {
+    let mask = if case.instruction.op0_kind() == OpKind::MemorySegEDI { 0xffff_ffff } else { u64::MAX };
+    let base = match case.instruction.segment_prefix() {
+        iced_x86::Register::FS => case.state.fs_base,
+        iced_x86::Register::GS => case.state.gs_base,
+        _ => 0,
+    };
+    Some(((case.state.gpr[gpr::RDI] & mask).wrapping_add(base), operand_bytes(case.instruction.code())))
+}
+
 fn switch_to_mmx(seen: &Seen, open: &mut Open) {
-    let converts = matches!(instruction(seen).mnemonic(), M::Cvtps2pi | M::Cvttps2pi | M::Cvtpd2pi | M::Cvttpd2pi);
+    let converts = matches!(instruction(seen).mnemonic(), M::Cvtps2pi | M::Cvttps2pi | M::Cvtpd2pi | M::Cvttpd2pi | M::Cvtpi2ps);
     open.x87_stack |= converts && faulted(seen.host, vector::XM) && faulted(seen.guest, vector::XM);
 }
 

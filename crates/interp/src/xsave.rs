@@ -5,7 +5,7 @@
 
 use cpu::control::{cr0, cr4};
 use cpu::tlb::AccessKind;
-use cpu::{Fault, Mode, Word, X87State};
+use cpu::{Fault, Mode, Word, X87State, segment};
 use decode::Selected;
 use iced_x86::{Instruction, Mnemonic};
 
@@ -56,13 +56,16 @@ struct Area {
 }
 
 impl Area {
-    /// Checks segment and alignment, and for writing every page.
+    /// Checks segment and alignment, and every page, also where no component lies.
     fn new(core: &mut Core, op: &Op, size: usize, alignment: u64, kind: AccessKind) -> Exec<Self> {
         let offset = core.effective_address(op);
         let linear = core.linear(op.seg, offset, size, kind)?;
+        let outside = if op.seg as usize == segment::FLAT_STACK { Fault::SS0 } else { Fault::GP0 };
+        core.fault_if(!core.cpu.is_canonical(linear), outside)?;
         core.fault_if(linear % alignment != 0, Fault::GP0)?;
-        if kind == AccessKind::Write {
-            core.probe(op.seg, offset, size)?;
+        let last = linear.wrapping_add(size as u64 - 1) & core.cpu.linear_mask;
+        for edge in [linear, last] {
+            core.translate(edge, kind, core.cpu.view, op.seg)?;
         }
         Ok(Self { seg: op.seg, linear })
     }

@@ -19,7 +19,7 @@ use lapic::{Config, LocalApic};
 use softfloat::F80;
 
 /// Random states for each encoding.
-const STATES: usize = if cfg!(debug_assertions) { 200 } else { 20_000 };
+const STATES: usize = if cfg!(debug_assertions) { 200 } else { 2_000 };
 const CODE: u64 = 0x1000;
 const DATA: u64 = 0x2000;
 /// Bytes of memory that an instruction may touch, from any offset in the first 16.

@@ -106,10 +106,10 @@ impl Machine {
         const TABLES: u64 = 0x10000;
         let entry = |at: u64, value: u64| assert!(self.core.mem.write_bytes(at, &value.to_le_bytes()));
         for level in 0..3 {
-            entry(TABLES + 0x1000 * level, TABLES + 0x1000 * (level + 1) | 3);
+            entry(TABLES + 0x1000 * level, (TABLES + 0x1000 * (level + 1)) | 3);
         }
         for page in 0..512 {
-            entry(TABLES + 0x3000 + 8 * page, if page == DATA / 0x1000 + 1 { 0 } else { page * 0x1000 | 3 });
+            entry(TABLES + 0x3000 + 8 * page, if page == DATA / 0x1000 + 1 { 0 } else { (page * 0x1000) | 3 });
         }
         self.core.cpu.cr4 |= cr4::PAE;
         self.core.cpu.cr3 = TABLES;
@@ -290,9 +290,9 @@ fn fxsave_and_fxrstor_fault_before_they_change_anything() {
 
     machine.page_with_a_hole();
     machine.core.cpu.regs[7] = DATA + 0xf00;
-    assert_eq!(machine.run(FXSAVE), Err(Fault::page(DATA + 0x1000, 2)));
+    assert_eq!(machine.run(FXSAVE), Err(Fault::page(DATA + 0xf00 + 511, 2)), "processors try the last byte first");
     assert_eq!(machine.core.mem.load::<u64>(DATA as usize + 0xf00), 0);
-    assert_eq!(machine.run(FXRSTOR), Err(Fault::page(DATA + 0x1000, 0)));
+    assert_eq!(machine.run(FXRSTOR), Err(Fault::page(DATA + 0xf00 + 511, 0)));
     assert_eq!(machine.registers(), before);
 
     let mut machine = Machine::protected();

@@ -185,6 +185,23 @@ pub fn engine_info() -> String {
         "os": std::env::consts::OS,
         "engines": ENGINES,
         "cpuModels": model::NAMES,
+        "hostFeatures": host_features(),
     })
     .to_string()
+}
+
+/// Features of the host's processor that an engine can use. The interpreter needs none; guests never see them.
+#[cfg(target_arch = "x86_64")]
+fn host_features() -> Vec<&'static str> {
+    macro_rules! present {
+        ($($name:tt)*) => { [$(($name, is_x86_feature_detected!($name))),*] };
+    }
+    let known = present!("sse4.2" "popcnt" "aes" "pclmulqdq" "sha" "avx" "avx2" "fma" "f16c" "bmi1" "bmi2" "lzcnt" "adx" "rdrand" "rdseed" "avx512f" "avx512vl");
+    known.into_iter().filter_map(|(name, here)| here.then_some(name)).collect()
+}
+
+/// As above, on processors whose features no engine asks for yet.
+#[cfg(not(target_arch = "x86_64"))]
+fn host_features() -> Vec<&'static str> {
+    Vec::new()
 }

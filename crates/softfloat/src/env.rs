@@ -159,6 +159,8 @@ pub struct Env {
     pub masks: Exceptions,
     /// Exceptions raised so far; operations only add to it.
     pub flags: Exceptions,
+    /// Flags of an instruction's earlier steps, which a later step's fault does not undo (DPPS).
+    pub kept: Exceptions,
     /// The last operation's rounding increased the magnitude: x87 C1.
     pub rounded_up: bool,
     /// Precision control of [`crate::F80`] arithmetic.
@@ -174,6 +176,7 @@ impl Default for Env {
             denormals_are_zero: false,
             masks: Exceptions::ALL,
             flags: Exceptions::NONE,
+            kept: Exceptions::NONE,
             rounded_up: false,
             precision: Precision::Extended,
         }
@@ -190,6 +193,7 @@ impl Env {
             denormals_are_zero: mxcsr & 0x40 != 0,
             masks: Exceptions((mxcsr >> 7 & 0x3f) as u8),
             flags: Exceptions((mxcsr & 0x3f) as u8),
+            kept: Exceptions::NONE,
             rounded_up: false,
             precision: Precision::Extended,
         }
@@ -204,6 +208,7 @@ impl Env {
             denormals_are_zero: false,
             masks: Exceptions((control & 0x3f) as u8),
             flags: Exceptions::NONE,
+            kept: Exceptions::NONE,
             rounded_up: false,
             precision: Precision::from_bits((control >> 8) as u8),
         }
@@ -224,7 +229,7 @@ impl Env {
     /// denormal or zero-divide, no lane's result is computed, so overflow, underflow and precision go (SDM 2, appendix on SIMD exceptions).
     pub fn settle_lanes(&mut self) {
         if !(self.unmasked() & Exceptions::PRE_COMPUTATION).is_empty() {
-            self.flags = self.flags & Exceptions::PRE_COMPUTATION;
+            self.flags = self.flags & Exceptions::PRE_COMPUTATION | self.kept;
         }
     }
 

@@ -19,6 +19,21 @@ use crate::machine::{Machine, Vcpu};
 /// through them for ever.
 const MAX_DELIVERIES: u32 = 1024;
 
+/// Exceptions since the last retired instruction.
+#[derive(Default)]
+struct Faults {
+    count: u32,
+    /// The number of instructions retired before the latest of them.
+    at: u64,
+}
+
+impl Faults {
+    fn note(&mut self, retired: u64) {
+        self.count = if self.at == retired { self.count + 1 } else { 1 };
+        self.at = retired;
+    }
+}
+
 /// How a stretch of blocks ended.
 enum Stretch {
     /// Something wants looking at.
@@ -37,7 +52,7 @@ impl Machine {
 
     fn run_until_exit(&mut self, id: usize, quantum: u64, deadline_ns: u64) -> Exit {
         let limit = self.vcpus[id].core.retired + quantum;
-        let mut deliveries = 0;
+        let mut faults = Faults::default();
         loop {
             let mut target = limit;
             let stepping = self.vcpus[id].core.cpu.flags.has(bit::TF);
@@ -60,16 +75,15 @@ impl Machine {
                 self.blocks.invalidate_written(&self.mem);
             }
             let before = self.vcpus[id].core.retired;
-            match self.run_blocks(id, target, &mut deliveries) {
+            match self.run_blocks(id, target, &mut faults) {
                 Stretch::Leave(exit) => return exit,
-                Stretch::Look if deliveries > MAX_DELIVERIES => return Exit::Budget,
+                Stretch::Look if faults.count > MAX_DELIVERIES => return Exit::Budget,
                 Stretch::Look => {}
             }
             let core = &mut self.vcpus[id].core;
             if core.retired == before {
                 continue;
             }
-            deliveries = 0;
             let traps = match std::mem::take(&mut core.attention.single_step) {
                 SingleStep::ByFlagBefore => stepping,
                 SingleStep::ByFlagAfter => core.cpu.flags.has(bit::TF),
@@ -104,9 +118,11 @@ impl Machine {
         if let Some(vector) = self.route_outgoing(id) {
             return Some(Exit::Eoi(vector));
         }
-        if let Some(exit) = self.take_interrupt(id) {
-            return Some(exit);
-        }
+        // One delivery may be followed by another before the handler's first instruction: an NMI, a higher vector.
+        while match self.take_interrupt(id) {
+            Ok(delivered) => delivered,
+            Err(exit) => return Some(exit),
+        } {}
         let core = &self.vcpus[id].core;
         if core.attention.halted {
             return Some(Exit::Hlt { wake_ns: core.lapic.next_deadline_ns(core) });
@@ -114,8 +130,8 @@ impl Machine {
         (core.retired >= limit || now.ns >= deadline_ns).then_some(Exit::Budget)
     }
 
-    /// Delivers an NMI or a maskable interrupt if one can be taken now (SDM 3A, 6.9).
-    fn take_interrupt(&mut self, id: usize) -> Option<Exit> {
+    /// Delivers an NMI or a maskable interrupt if one can be taken now (SDM 3A, 6.9); returns whether it did.
+    fn take_interrupt(&mut self, id: usize) -> Result<bool, Exit> {
         let Vcpu { core, acknowledged, .. } = &mut self.vcpus[id];
         let attention = core.attention;
         // The 8259 has given its vector and taken it off its lines: nothing may come before it.
@@ -124,20 +140,20 @@ impl Machine {
         } else if attention.nmi_pending && !attention.nmi_blocked && !attention.interrupt_shadow {
             deliver::deliver_nmi(core)
         } else if attention.interrupt_shadow || !core.cpu.flags.has(bit::IF) {
-            return None;
+            return Ok(false);
         } else if core.lapic.ext_int_pending() {
-            return Some(Exit::IntAck);
+            return Err(Exit::IntAck);
         } else if core.lapic.pending_vector().is_some() {
             let vector = core.lapic.acknowledge();
             deliver::deliver_interrupt(core, vector)
         } else {
-            return None;
+            return Ok(false);
         };
-        delivered.err().map(|stop| self.stopped(id, stop))
+        delivered.map(|()| true).map_err(|stop| self.stopped(id, stop))
     }
 
     /// Runs blocks until `target` instructions have retired or something wants looking at.
-    fn run_blocks(&mut self, id: usize, target: u64, deliveries: &mut u32) -> Stretch {
+    fn run_blocks(&mut self, id: usize, target: u64, faults: &mut Faults) -> Stretch {
         let Vcpu { core, jumps, .. } = &mut self.vcpus[id];
         while core.retired < target {
             let (result, leave) = match lookup::block(core, jumps, &mut self.blocks) {
@@ -154,7 +170,7 @@ impl Machine {
                     return Stretch::Look;
                 }
                 Err(Stop::Fault) => {
-                    *deliveries += 1;
+                    faults.note(core.retired);
                     let fault = core.fault;
                     return match deliver::deliver_fault(core, fault) {
                         Ok(()) => Stretch::Look,

@@ -56,6 +56,7 @@ async function examine(home: string): Promise<Finding[]> {
       const { version, arch, os, engines, cpuModels } = engineInfo();
       return `${version} for ${arch} ${os}; engines ${engines.join(" ")}; CPU models ${cpuModels.join(" ")}`;
     }),
+    await find("features", () => engineInfo().hostFeatures.join(" ") || "none that an engine uses"),
     { name: "home", ok: true, text: home },
     await find(
       "images",

@@ -17,7 +17,8 @@ fn finish(draft: &mut Draft) {
         let offset = draft.rng.between(-2000, 2000);
         let value =
             if register.size() == 8 { offset as u64 } else { offset as u64 & ((1 << (register.size() * 8)) - 1) | draft.rng.next() << 32 };
-        draft.set_free(register.full_register().number(), value);
+        // A register that is in the address too would send the access anywhere.
+        draft.rejected = !draft.set_free(register.full_register().number(), value);
     } else if draft.rng.chance(20) {
         let value = draft.rng.pick(&[0, 1 << 63, 1 << 31, 1 << 15, 1]);
         draft.set_free(register.full_register().number(), value);

@@ -1,21 +1,21 @@
 //! Integer arithmetic on lanes (SDM 1, 9.4.2, 9.4.3, 11.4.2, 12.6, 12.7, 12.9).
 
-use super::lanes::{Lane, build, count, each, map, split};
+use super::lanes::{self, Lane, build, count, each, map, split};
 use super::operation::{combine, operations};
 use super::vector::Vector;
 
 operations! { select:
     combine mmx_or_xmm {
-        Paddb = |a, b, _| each(a, b, u8::wrapping_add);
-        Paddw = |a, b, _| each(a, b, u16::wrapping_add);
+        Paddb = |a, b, _| lanes::add::<u8, V>(a, b);
+        Paddw = |a, b, _| lanes::add::<u16, V>(a, b);
         Paddd = |a, b, _| each(a, b, u32::wrapping_add);
         Paddq = |a, b, _| each(a, b, u64::wrapping_add);
         Paddsb = |a, b, _| each(a, b, i8::saturating_add);
         Paddsw = |a, b, _| each(a, b, i16::saturating_add);
         Paddusb = |a, b, _| each(a, b, u8::saturating_add);
         Paddusw = |a, b, _| each(a, b, u16::saturating_add);
-        Psubb = |a, b, _| each(a, b, u8::wrapping_sub);
-        Psubw = |a, b, _| each(a, b, u16::wrapping_sub);
+        Psubb = |a, b, _| lanes::subtract::<u8, V>(a, b);
+        Psubw = |a, b, _| lanes::subtract::<u16, V>(a, b);
         Psubd = |a, b, _| each(a, b, u32::wrapping_sub);
         Psubq = |a, b, _| each(a, b, u64::wrapping_sub);
         Psubsb = |a, b, _| each(a, b, i8::saturating_sub);
@@ -24,10 +24,10 @@ operations! { select:
         Psubusw = |a, b, _| each(a, b, u16::saturating_sub);
 
         Pmullw = |a, b, _| each(a, b, i16::wrapping_mul);
-        Pmulhw = |a, b, _| each(a, b, |a: i16, b| (i32::from(a) * i32::from(b) >> 16) as i16);
-        Pmulhuw = |a, b, _| each(a, b, |a: u16, b| (u32::from(a) * u32::from(b) >> 16) as u16);
+        Pmulhw = |a, b, _| each(a, b, |a: i16, b| ((i32::from(a) * i32::from(b)) >> 16) as i16);
+        Pmulhuw = |a, b, _| each(a, b, |a: u16, b| ((u32::from(a) * u32::from(b)) >> 16) as u16);
         /// The high half of twice the product, rounded.
-        Pmulhrsw = |a, b, _| each(a, b, |a: i16, b| ((i32::from(a) * i32::from(b) >> 14) + 1 >> 1) as i16);
+        Pmulhrsw = |a, b, _| each(a, b, |a: i16, b| ((((i32::from(a) * i32::from(b)) >> 14) + 1) >> 1) as i16);
         Pmuludq = |a, b, _| each(a, b, |a: u64, b| u64::from(a as u32) * u64::from(b as u32));
         Pmaddwd = |a, b, _| each(a, b, |a: i32, b| {
             let low = i32::from(a as i16) * i32::from(b as i16);
@@ -62,9 +62,9 @@ operations! { select:
         Phsubd = |a, b, _| pairs(a, b, i32::wrapping_sub);
         Phsubsw = |a, b, _| pairs(a, b, i16::saturating_sub);
 
-        Pcmpeqb = |a, b, _| each(a, b, |a: i8, b| -i8::from(a == b));
-        Pcmpeqw = |a, b, _| each(a, b, |a: i16, b| -i16::from(a == b));
-        Pcmpeqd = |a, b, _| each(a, b, |a: i32, b| -i32::from(a == b));
+        Pcmpeqb = |a, b, _| lanes::equal::<u8, V>(a, b);
+        Pcmpeqw = |a, b, _| lanes::equal::<u16, V>(a, b);
+        Pcmpeqd = |a, b, _| lanes::equal::<u32, V>(a, b);
         Pcmpgtb = |a, b, _| each(a, b, |a: i8, b| -i8::from(a > b));
         Pcmpgtw = |a, b, _| each(a, b, |a: i16, b| -i16::from(a > b));
         Pcmpgtd = |a, b, _| each(a, b, |a: i32, b| -i32::from(a > b));

@@ -103,6 +103,7 @@ fn dot_product<F: Lane + Float>(a: u128, b: u128, imm: u8, env: &mut Env) -> u12
     }
     while left > 1 && env.unmasked().is_empty() {
         left /= 2;
+        env.kept = env.flags;
         for index in 0..left {
             terms[index] = terms[2 * index].add(terms[2 * index + 1], env);
         }

@@ -108,3 +108,42 @@ pub(crate) fn signs<L: Lane, V: Vector>(vector: V) -> u64 {
     let bits = vector.wide();
     (0..count::<L, V>()).fold(0, |mask, index| mask | ((bits >> (index * L::WIDTH + L::WIDTH - 1)) as u64 & 1) << index)
 }
+
+// The commonest operations on bytes and words, on all lanes in one integer.
+
+/// The highest bit of every lane.
+const fn tops<L: Lane>() -> u128 {
+    (u128::MAX / (u128::MAX >> (128 - L::WIDTH))) << (L::WIDTH - 1)
+}
+
+/// [`signs`] of bytes.
+#[inline(always)]
+pub(crate) fn byte_signs<V: Vector>(vector: V) -> u64 {
+    // The product brings the sign of byte `index` to bit 56 + `index`; no two bits meet below, so nothing carries.
+    let eight = |bytes: u64| (bytes >> 7 & 0x0101_0101_0101_0101).wrapping_mul(0x0102_0408_1020_4080) >> 56;
+    let bits = vector.wide();
+    eight(bits as u64) | eight((bits >> 64) as u64) << 8
+}
+
+/// Sums that wrap: carries out of the lower bits are kept from the next lane by adding the tops apart.
+#[inline(always)]
+pub(crate) fn add<L: Lane, V: Vector>(a: V, b: V) -> V {
+    let (a, b, tops) = (a.wide(), b.wide(), const { tops::<L>() });
+    V::narrow((a & !tops).wrapping_add(b & !tops) ^ (a ^ b) & tops)
+}
+
+/// Differences that wrap.
+#[inline(always)]
+pub(crate) fn subtract<L: Lane, V: Vector>(a: V, b: V) -> V {
+    let (a, b, tops) = (a.wide(), b.wide(), const { tops::<L>() });
+    V::narrow((a | tops).wrapping_sub(b & !tops) ^ (a ^ !b) & tops)
+}
+
+/// Ones in every bit of the lanes that are equal.
+#[inline(always)]
+pub(crate) fn equal<L: Lane, V: Vector>(a: V, b: V) -> V {
+    let (difference, tops) = (a.wide() ^ b.wide(), const { tops::<L>() });
+    // A lane's top survives only if no bit of the lane differs.
+    let same = !((difference & !tops).wrapping_add(!tops) | difference | !tops);
+    V::narrow((same << 1).wrapping_sub(same >> (L::WIDTH - 1)))
+}

@@ -35,7 +35,8 @@ use iced_x86::{Code, Instruction};
 use crate::Handler;
 
 pub(crate) fn select(instruction: &Instruction) -> Option<Selected<Handler>> {
-    const GROUPS: &[fn(&Instruction) -> Option<Selected<Handler>>] = &[
+    type Group = fn(&Instruction) -> Option<Selected<Handler>>;
+    const GROUPS: &[Group] = &[
         moves::select,
         logic::select,
         arithmetic::select,

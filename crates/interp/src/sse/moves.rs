@@ -6,7 +6,7 @@ use cpu::Word;
 use decode::Selected;
 use iced_x86::{Instruction, Mnemonic, OpKind};
 
-use super::lanes::{build, signs, split, with_low};
+use super::lanes::{build, byte_signs, signs, split, with_low};
 use super::operation::{combine, gather, operations};
 use super::vector::{Vector, store_aligned};
 use crate::core::{Core, Exec};
@@ -111,7 +111,7 @@ operations! { select_combined:
         Movmskpd = |b| signs::<u64, u128>(b);
     }
     gather mmx_or_xmm {
-        Pmovmskb = |b| signs::<u8, V>(b);
+        Pmovmskb = |b| byte_signs(b);
     }
 }
 
@@ -189,7 +189,7 @@ fn movq2dq(core: &mut Core, op: &Op) -> Exec {
 /// that they cannot fault (implementation-specific; the table says so).
 fn maskmov<V: Vector>(core: &mut Core, op: &Op) -> Exec {
     V::enter(core)?;
-    let mask = signs::<u8, V>(V::get(core, op.src));
+    let mask = byte_signs(V::get(core, op.src));
     let bytes = V::get(core, op.dst).to_le();
     let at = |core: &Core, index: usize| core.cpu.regs[7].wrapping_add(index as u64) & op.address_mask();
     let selected = || (0..V::SIZE).filter(|index| mask >> index & 1 != 0);

@@ -83,7 +83,10 @@ fn store<const N: usize, const POPS: bool, D: Destination<N>>(core: &mut Core, o
         (bytes, Effects::of(&env))
     };
     let stops = effects.stops_store(x87);
-    if !stops {
+    if stops {
+        // The address is found bad before the operand is.
+        core.probe(op.seg, core.effective_address(op), N)?;
+    } else {
         write_bytes(core, op, &bytes)?;
     }
     settle(core, op, effects);

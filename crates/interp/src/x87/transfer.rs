@@ -4,7 +4,7 @@ use decode::Selected;
 use iced_x86::{Instruction, Mnemonic};
 use softfloat::F80;
 
-use super::unit::{Effects, Stack, enter, evaluate, note, settle, status};
+use super::unit::{Effects, Stack, available, enter, evaluate, note, settle, status};
 use crate::{Core, Exec, Handler, Op, plain};
 
 pub(crate) fn select(instruction: &Instruction) -> Option<Selected<Handler>> {
@@ -22,8 +22,8 @@ pub(crate) fn select(instruction: &Instruction) -> Option<Selected<Handler>> {
         Mnemonic::Ffreep => ffree::<true>,
         Mnemonic::Fincstp => fincstp,
         Mnemonic::Fdecstp => fdecstp,
-        // The 8087's and 80287's own control instructions do nothing since the 80387.
-        Mnemonic::Fnop | Mnemonic::Fneni | Mnemonic::Fndisi | Mnemonic::Fnsetpm => fnop,
+        Mnemonic::Fnop => fnop,
+        Mnemonic::Fneni | Mnemonic::Fndisi | Mnemonic::Fnsetpm => obsolete_control,
         _ => return None,
     };
     Some(plain(handler))
@@ -79,6 +79,11 @@ fn fdecstp(core: &mut Core, op: &Op) -> Exec {
     settle(core, op, Effects::NONE);
     core.cpu.x87.top = core.cpu.x87.top.wrapping_sub(1) & 7;
     Ok(())
+}
+
+/// The 8087's and 80287's own control instructions do nothing since the 80387; like other control instructions they do not wait.
+fn obsolete_control(core: &mut Core, _: &Op) -> Exec {
+    available(core)
 }
 
 fn fnop(core: &mut Core, op: &Op) -> Exec {

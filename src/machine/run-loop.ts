@@ -115,6 +115,8 @@ export class RunLoop {
       clock.expire();
       next = power.pending ? "stop" : this.#step(Math.max(1, lookAt - engine.exit.instructions));
       exits += 1;
+      // Outside work of a deterministic machine ends, for the guest, at the instruction that began it.
+      if (inputs.blocked) next ??= "turn";
       if (exits >= EXITS_PER_LOOK || engine.exit.instructions >= lookAt) {
         clock.look();
         exits = 0;

@@ -61,10 +61,10 @@ test("the processor has the model's features", async () => {
 });
 
 test("programs compute what they compute elsewhere", async () => {
-  const lines = Array.from({ length: 20_000 }, (_, index) => `${index + 1}\n`).join("");
+  const lines = Array.from({ length: 3000 }, (_, index) => `${index + 1}\n`).join("");
   const hash = (algorithm: string) => createHash(algorithm).update(lines).digest("hex");
-  expect(await shell.run("seq 1 20000 | sha256sum")).toBe(`${hash("sha256")}  -`);
-  expect(await shell.run("seq 1 20000 | gzip | gunzip | md5sum")).toBe(`${hash("md5")}  -`);
+  expect(await shell.run("seq 1 3000 | sha256sum")).toBe(`${hash("sha256")}  -`);
+  expect(await shell.run("seq 1 3000 | gzip | gunzip | md5sum")).toBe(`${hash("md5")}  -`);
   let sum = 0;
   for (let n = 1; n <= 1000; n++) sum += 1 / n;
   const script = 'BEGIN { for (n = 1; n <= 1000; n++) sum += 1 / n; printf "%.15g", sum }';

@@ -326,3 +326,19 @@ test("a deterministic machine never sleeps for time and stands still for outside
   ]);
   expect(engine.guestNs()).toBeLessThan(2e12);
 });
+
+test("a deterministic machine runs no further while outside work is under way", async () => {
+  const { engine, inputs, loop, play } = setUp({ seed: 1 });
+  const positions: number[] = [];
+  play(
+    () => {
+      const work = new Promise((resolve) => setTimeout(resolve, 5));
+      inputs.whenDone(work, () => positions.push(engine.exit.instructions));
+      return { kind: EXIT.budget, instructions: 1 };
+    },
+    { kind: EXIT.budget, instructions: 1 },
+    { kind: EXIT.budget, instructions: 1 },
+  );
+  await loop.run();
+  expect(positions).toEqual([1]);
+});

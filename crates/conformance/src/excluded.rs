@@ -9,8 +9,6 @@ pub enum Reason {
     Machine,
     /// It enters the operating system, or needs its descriptor tables.
     OperatingSystem,
-    /// Privileged: user code only sees #GP, which would test nothing else.
-    Privileged,
     /// Intel and AMD processors take its bytes for different instructions in 64-bit mode; the model follows Intel.
     Vendor,
     /// The breakpoint after the instruction could not be told from it.
@@ -23,7 +21,6 @@ impl Reason {
         match self {
             Self::Machine => "the result belongs to the machine (time, CPUID, XCR0, UMIP)",
             Self::OperatingSystem => "enters the operating system or reads its descriptor tables",
-            Self::Privileged => "privileged or input/output: faults in user mode",
             Self::Vendor => "Intel and AMD disagree: 66h before a near branch, 0F 0D with a register",
             Self::Breakpoint => "cannot be told from the breakpoint that ends a case",
         }
@@ -45,8 +42,6 @@ pub fn reason(code: Code) -> Option<Reason> {
         M::Mov | M::Pop if writes_segment(code) => Reason::OperatingSystem,
         M::Reservednop if info.op_code() == 0x0f0d || info.op_code() == 0x0d => Reason::Vendor,
         M::Int3 => Reason::Breakpoint,
-        M::In | M::Out | M::Insb | M::Insw | M::Insd | M::Outsb | M::Outsw | M::Outsd | M::Cli | M::Sti => Reason::Privileged,
-        _ if info.is_privileged() || info.must_be_cpl0() || info.cpl0() && !info.cpl3() => Reason::Privileged,
         _ => return None,
     })
 }

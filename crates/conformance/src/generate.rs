@@ -180,6 +180,8 @@ fn operand(draft: &mut Draft, index: u32, kind: Kind) -> Option<()> {
         Kind::mm_or_mem | Kind::mm_reg | Kind::mm_rm => numbered(R::MM0, draft.rng.below(8)),
         Kind::xmm_or_mem | Kind::xmm_reg | Kind::xmm_rm => numbered(R::XMM0, draft.rng.below(16)),
         Kind::seg_reg => numbered(R::ES, draft.rng.below(6)),
+        Kind::cr_reg => draft.rng.pick(&[R::CR0, R::CR2, R::CR3, R::CR4, R::CR8]),
+        Kind::dr_reg => numbered(R::DR0, draft.rng.below(8)),
         Kind::fs => R::FS,
         Kind::gs => R::GS,
         Kind::al => R::AL,

@@ -51,6 +51,8 @@ impl Guest {
         }
         cpu.seg[segment::CS] = Segment::new(0x33, 0, u32::MAX, 0xa0fb);
         cpu.seg[segment::SS] = Segment::new(0x2b, 0, u32::MAX, 0xc0f3);
+        // A task state without an I/O permission bitmap.
+        cpu.tr = Segment::new(0x40, 0, 0, 0x8b);
         cpu.update_mode();
         Self { core, mem }
     }

@@ -68,6 +68,7 @@ pub const RULES: &[Rule] = &[
     },
     Rule { clause: "1, 11.6.6: MXCSR_MASK is the processor's; APM 1, 4.2.2: AMD has bit 17", open: mxcsr_mask },
     Rule { clause: "3A, 6.5: an image of many words faults at any of those it cannot access, and may be partly written", open: image },
+    Rule { clause: "3A, 6.9.1: whether a misaligned image at a non-canonical address is #GP or #SS", open: misaligned_image },
     Rule { clause: "2, RET JMP CALL; APM 3: a non-canonical target faults before the branch on Intel, after it (and its push) on AMD", open: target },
     Rule { clause: "2, FCOM FICOM FUCOM: unmasked exceptions leave the condition codes on Intel and set them on AMD", open: unmasked_compare },
     Rule { clause: "2, FCOMI FUCOMI: C1 is cleared on Intel and kept on AMD, which also sets flags when an exception is unmasked", open: compare_to_flags },
@@ -249,13 +250,22 @@ fn image(seen: &Seen, open: &mut Open) {
     }
 }
 
+fn misaligned_image(seen: &Seen, open: &mut Open) {
+    let Some((address, 512..)) = memory_operand(seen.case) else { return };
+    let one_of_both = |outcome: &Outcome| faulted(outcome, vector::GP) || faulted(outcome, vector::SS);
+    open.everything |= !is_canonical(address) && address % 16 != 0 && one_of_both(seen.host) && one_of_both(seen.guest);
+}
+
+fn is_canonical(address: u64) -> bool {
+    (address as i64) << 16 >> 16 == address as i64
+}
+
 fn faulted(outcome: &Outcome, vector: u8) -> bool {
     matches!(outcome.end, End::Fault(fault) if fault.vector == vector)
 }
 
 fn target(seen: &Seen, open: &mut Open) {
-    let rip = seen.host.state.rip;
-    let canonical = (rip as i64) << 16 >> 16 == rip as i64;
+    let canonical = is_canonical(seen.host.state.rip);
     let pushed = instruction(seen).mnemonic() == M::Call && faulted(seen.host, vector::PF) | faulted(seen.host, vector::SS);
     open.everything |= seen.amd && faulted(seen.guest, vector::GP) && (completed(seen) && !canonical || pushed);
 }
@@ -316,7 +326,7 @@ fn masked_store(seen: &Seen, open: &mut Open) {
     }
     open.x87_stack = true;
     open.fault_within = masked_operand(seen.case);
-    open.everything |= faulted(seen.host, vector::PF) && seen.guest.end == End::Completed;
+    open.everything |= seen.guest.end == End::Completed;
 }
 
 /// The operand at RDI of a masked store.

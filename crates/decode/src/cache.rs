@@ -47,7 +47,11 @@ impl<H> BlockCache<H> {
         let block = Rc::new(block);
         for (offset, length) in pieces(&block) {
             mem.mark_code(offset, length);
-            self.pages.entry(offset / PAGE_SIZE).or_default().push(Rc::clone(&block));
+            let list = self.pages.entry(offset / PAGE_SIZE).or_default();
+            // Both pieces may lie on one page of RAM, mapped twice.
+            if !list.last().is_some_and(|last| Rc::ptr_eq(last, &block)) {
+                list.push(Rc::clone(&block));
+            }
         }
         if let Some(old) = self.blocks.insert(block.key, Rc::clone(&block)) {
             self.remove(mem, &old);

@@ -85,10 +85,11 @@ fn out_imm<T: Gpr>(core: &mut Core, op: &Op) -> Exec {
     output::<T>(core, op.imm as u16 & 0xff)
 }
 
+/// Permission is checked before the count, which may be zero.
 fn ins<T: Gpr>(core: &mut Core, op: &Op) -> Exec {
+    let port = core.cpu.regs[RDX] as u16;
+    check_io(core, port, T::SIZE as u8)?;
     repeat(core, op, |core| {
-        let port = core.cpu.regs[RDX] as u16;
-        check_io(core, port, T::SIZE as u8)?;
         let seg = if core.in_64_bit_mode() { segment::FLAT } else { segment::ES } as u8;
         let offset = core.cpu.regs[RDI as usize] & op.address_mask();
         core.probe(seg, offset, T::SIZE)?;
@@ -100,9 +101,9 @@ fn ins<T: Gpr>(core: &mut Core, op: &Op) -> Exec {
 }
 
 fn outs<T: Gpr>(core: &mut Core, op: &Op) -> Exec {
+    let port = core.cpu.regs[RDX] as u16;
+    check_io(core, port, T::SIZE as u8)?;
     repeat(core, op, |core| {
-        let port = core.cpu.regs[RDX] as u16;
-        check_io(core, port, T::SIZE as u8)?;
         let offset = core.cpu.regs[RSI as usize] & op.address_mask();
         let value = core.read::<T>(op.seg, offset)?;
         core.port_write(port, T::SIZE as u8, value.u64())?;

@@ -36,6 +36,7 @@ mod flag;
 mod frame;
 mod interrupt;
 pub mod io;
+mod isa;
 mod logic;
 mod memory;
 mod mmx;
@@ -59,6 +60,7 @@ use decode::Selected;
 use iced_x86::Instruction;
 
 pub use crate::core::{Attention, Core, Exec, SingleStep, Stop};
+pub use crate::isa::selector;
 
 /// What executes one instruction.
 #[derive(Clone, Copy)]
@@ -87,7 +89,7 @@ pub(crate) fn alone(f: fn(&mut Core, &Op) -> Exec) -> Selected<Handler> {
 /// A family's choice of handler; none for instructions of other families.
 pub(crate) type Family = fn(&Instruction) -> Option<Selected<Handler>>;
 
-/// The handler of an instruction; #UD for what no family knows.
+/// The handler of an instruction on a processor that has every feature; #UD for what no family knows.
 pub fn select(instruction: &Instruction) -> Selected<Handler> {
     if instruction.is_invalid() {
         return ends(if instruction.len() == decode::block::MAX_LENGTH { too_long } else { undefined });

@@ -5,7 +5,7 @@
 
 use cpu::control::{cr0, cr4};
 use cpu::tlb::AccessKind;
-use cpu::{Fault, Mode, Word, X87State, segment};
+use cpu::{Fault, Mode, Word, X87State};
 use decode::Selected;
 use iced_x86::{Instruction, Mnemonic};
 
@@ -60,8 +60,6 @@ impl Area {
     fn new(core: &mut Core, op: &Op, size: usize, alignment: u64, kind: AccessKind) -> Exec<Self> {
         let offset = core.effective_address(op);
         let linear = core.linear(op.seg, offset, size, kind)?;
-        let outside = if op.seg as usize == segment::FLAT_STACK { Fault::SS0 } else { Fault::GP0 };
-        core.fault_if(!core.cpu.is_canonical(linear), outside)?;
         core.fault_if(linear % alignment != 0, Fault::GP0)?;
         let last = linear.wrapping_add(size as u64 - 1) & core.cpu.linear_mask;
         for edge in [linear, last] {

@@ -73,7 +73,7 @@ fn error(code: &str, reason: impl std::fmt::Display) -> Error {
 
 /// Guest-physical addresses and sizes cross as numbers: whole, not negative, below 2^53.
 fn whole(what: &str, value: f64) -> Result<u64> {
-    if value >= 0.0 && value < 9_007_199_254_740_992.0 && value.fract() == 0.0 {
+    if (0.0..9_007_199_254_740_992.0).contains(&value) && value.fract() == 0.0 {
         Ok(value as u64)
     } else {
         Err(error("VM_INTERNAL", format!("{what} {value} is not a whole number below 2^53")))

@@ -103,7 +103,7 @@ fn find(core: &mut Core, jumps: &mut JumpCache, blocks: &mut BlockCache<Handler>
     let in_page = (PAGE_SIZE - within).min(WINDOW);
     let first_part = in_page.min(room);
     read(core, key.ram_offset, &mut bytes[..first_part]);
-    if let Some(block) = form(key, &bytes[..first_part], None, interp::select) {
+    if let Some(block) = form(key, &bytes[..first_part], None, interp::selector(&core.cpu.model)) {
         let block = blocks.insert(&core.mem, block);
         return Ok(remember(core, jumps, linear, block));
     }
@@ -115,7 +115,8 @@ fn find(core: &mut Core, jumps: &mut JumpCache, blocks: &mut BlockCache<Handler>
     let total = first_part + MAX_LENGTH.min(room - first_part);
     read(core, second, &mut bytes[first_part..total]);
     // 15 bytes beyond the page hold any instruction or prove it invalid; fewer may end it with the segment.
-    let mut block = form(key, &bytes[..total], Some(first_part), interp::select).ok_or_else(|| core.raise(Fault::GP0))?;
+    let mut block =
+        form(key, &bytes[..total], Some(first_part), interp::selector(&core.cpu.model)).ok_or_else(|| core.raise(Fault::GP0))?;
     if block.second_page.is_some() {
         block.second_page = Some(second);
     }

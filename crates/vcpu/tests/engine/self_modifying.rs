@@ -299,31 +299,37 @@ fn a_routine_copied_over_one_that_ran() {
 
 #[test]
 fn an_interrupt_frame_over_its_own_handler() {
-    // The handler's code lies where the frame is pushed: RIP's eight bytes are the first instructions.
-    let mut bench = Bench::long();
-    let stack = CODE + 0x4000;
-    bench.routine(stack - 0x28, |a| {
-        a.db(&[0xcc; 8])?;
-        a.nop()
-    });
-    bench.gate(3, stack - 0x28, 0);
-    // RIP as pushed, 00 e0 15 00 ..., is code: ADD AL, AH; ADC EAX, imm32.
-    let program = 0x15_dfff;
-    bench.program(CODE, |a| {
-        // Run the handler's bytes once so that they are decoded.
-        a.call(stack - 0x20)?;
-        a.jmp(program)
-    });
-    bench.write(stack - 0x20, &[0xc3]);
-    bench.routine(program, |a| a.int3());
-    bench.set_reg(RSP, stack);
-    bench.machine.run(0, 4, u64::MAX);
-    let rip = bench.rip();
-    assert_eq!(rip, stack - 0x28, "in the handler");
-    assert_eq!(bench.u64(rip), program + 1);
-    bench.set_reg(RAX, 0x0203);
-    bench.machine.run(0, 1, u64::MAX);
-    assert_eq!((bench.reg(RAX), bench.rip()), (0x0205, rip + 2), "ADD AL, AH of the pushed RIP");
+    // The handler's code lies where the frame is pushed: its first instructions are the eight bytes of RIP.
+    for external in [false, true] {
+        let mut bench = Bench::long();
+        let stack = CODE + 0x4000;
+        let handler = stack - 0x28;
+        bench.write(handler, &[0xc3]);
+        bench.gate(3, handler, 0);
+        bench.gate(0x45, handler, 0);
+        let program = if external { 0x15_e000 } else { 0x15_dfff };
+        bench.program(CODE, |a| {
+            // Run the handler's bytes once so that they are decoded.
+            a.call(handler)?;
+            a.jmp(program)
+        });
+        bench.routine(program, |a| a.int3());
+        bench.set_reg(RSP, stack);
+        bench.machine.run(0, 3, u64::MAX);
+        assert_eq!(bench.rip(), program);
+        // RIP as pushed, 00 e0 15 00 ..., is ADD AL, AH.
+        bench.set_reg(RAX, 0x0203);
+        if external {
+            bench.set_flags(cpu::flags::bit::IF);
+            let core = bench.core();
+            assert!(core.lapic.accept_fixed(0x45, lapic::Trigger::Edge));
+        } else {
+            bench.machine.run(0, 1, u64::MAX);
+        }
+        bench.machine.run(0, 1, u64::MAX);
+        assert_eq!(bench.u64(handler), 0x15_e000);
+        assert_eq!((bench.reg(RAX), bench.rip()), (0x0205, handler + 2), "external: {external}");
+    }
 }
 
 #[test]

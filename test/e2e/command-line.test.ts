@@ -21,6 +21,8 @@ const GUESTS = {
   exits: [...print("bye\n"), ...debugExit(0x15)],
   bytes: [...Array.from({ length: 256 }, (_, byte) => print(String.fromCharCode(byte))).flat(), ...POWER_OFF],
 } as const;
+/** What the image's init says before its shell. */
+const GREETING = '"poweroff" ends the machine.';
 type Guest = keyof typeof GUESTS;
 
 let directory: string;
@@ -44,14 +46,17 @@ const run = (guest: Guest, ...options: string[]) => vmdeck(...argumentsFor(guest
 
 describe("Debian's kernel in pipes", () => {
   test("reboot boots it again, poweroff ends it with status 0, and only the guest is on standard output", async () => {
-    const program = new Program(["run", "mini", "--home", TEST_HOME, "--stats"], sockets);
-    const first = await program.waitFor("mini:~# ");
+    await using program = new Program(["run", "mini", "--home", TEST_HOME, "--stats"], sockets);
+    // A shell that is told to end may prompt once more; the greeting comes once a boot.
+    const login = async (from = 0) => await program.waitFor("mini:~# ", await program.waitFor(GREETING, from));
+    const first = await login();
     program.type("echo by$((1 + 1))es; reboot\n");
-    const second = await program.waitFor("mini:~# ", await program.waitFor("by2es\r\n", first));
+    await login(await program.waitFor("by2es\r\n", first));
     program.type("poweroff\n");
     const { status, out, err } = await program.finished();
-    expect(second).toBeGreaterThan(first);
-    expect({ status, vmdeck: out.includes("vmdeck:") }).toEqual({ status: 0, vmdeck: false });
+    expect(status).toBe(0);
+    expect(out.split(GREETING)).toHaveLength(3);
+    expect(out).not.toContain("vmdeck:");
     expect(err).toMatch(/^vmdeck: \d+ instructions .*\n$/);
     expect(socketsIn(sockets)).toEqual([]);
   });
@@ -84,7 +89,7 @@ describe("a guest of a few instructions", () => {
     expect(err).toMatch(/^error: the guest crashed: triple fault \(VM_GUEST_CRASHED\)\nhint: /);
     // mov al, '\n' was the last thing that touched rax; the code starts at 1 MiB.
     expect(err).toMatch(/\brax 0{14}0a\b/);
-    expect(err).toMatch(/\brip 0{11}10[0-9a-f]{3}\b/);
+    expect(err).toMatch(/\brip 0{10}10[0-9a-f]{4}\b/);
     for (const name of ["rflags", "r15", "cr0", "cr3", "cr4", "efer", "cs", "ss", "gdtr", "idtr"]) {
       expect(err).toContain(`${name} `);
     }
@@ -143,7 +148,7 @@ describe("a VM's end", () => {
     ["SIGINT", 130],
     ["SIGKILL", null],
   ] as const)("by %s leaves no process and no socket behind", async (signal, status) => {
-    const program = new Program(argumentsFor("hangs"), sockets);
+    await using program = new Program(argumentsFor("hangs"), sockets);
     await program.waitFor("hanging\n");
     const [vmProcess = 0] = program.vmProcesses();
     expect(isAlive(vmProcess)).toBe(true);

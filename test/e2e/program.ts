@@ -14,7 +14,7 @@ export interface Finished {
 }
 
 /** A running `vmdeck`, its output gathered as it comes. */
-export class Program {
+export class Program implements AsyncDisposable {
   readonly child: ChildProcessWithoutNullStreams;
   readonly #closed: Promise<number | null>;
   #out = "";
@@ -76,6 +76,12 @@ export class Program {
   async finished(): Promise<Finished> {
     const status = await this.#closed;
     return { status, out: this.#out, err: this.#err };
+  }
+
+  /** Ends it, if a test left it running. */
+  async [Symbol.asyncDispose](): Promise<void> {
+    this.child.kill("SIGKILL");
+    await this.#closed;
   }
 
   /** Process ids of its VM processes. */

@@ -17,6 +17,8 @@ pub struct Patch {
 pub struct Case {
     /// As decoded from `code` at `state.rip`.
     pub instruction: Instruction,
+    /// Size of the code segment: 64 or 32.
+    pub bits: u32,
     pub code: Vec<u8>,
     pub state: State,
     /// Later ones win.

@@ -95,9 +95,9 @@ pub fn end_text(end: End) -> String {
 
 fn registers(seen: &Seen, open: &Open, found: &mut Vec<Difference>) {
     let (before, host, guest) = (&seen.case.state, &seen.host.state, &seen.guest.state);
-    for number in 0..16 {
-        let mask = !open.gpr[number];
-        hex(GPR[number], before.gpr[number], host.gpr[number] & mask, guest.gpr[number] & mask, found);
+    for (number, name) in GPR.into_iter().enumerate() {
+        let mask = !open.gpr[number] & u64::MAX >> (64 - seen.case.bits);
+        hex(name, before.gpr[number], host.gpr[number] & mask, guest.gpr[number] & mask, found);
     }
     hex("rip", before.rip, host.rip, guest.rip, found);
     let mask = FLAGS & !open.flags;
@@ -118,7 +118,8 @@ fn x87(seen: &Seen, open: &Open, found: &mut Vec<Difference>) {
     }
     hex("x87 valid", before.valid.into(), host.valid.into(), guest.valid.into(), found);
     for (index, (host, guest)) in host.st.iter().zip(&guest.st).enumerate() {
-        if !(open.st0 && index == 0) && !within_ulps(*host, *guest, open.st_ulps) {
+        let same = open.st0 && index == 0 || within_ulps(*host, *guest, open.st_ulps);
+        if !same {
             let text = |value: F80| format!("{:04x}.{:016x}", value.sign_exponent, value.mantissa);
             found.push(Difference { what: format!("st({index})"), before: text(before.st[index]), host: text(*host), guest: text(*guest) });
         }
@@ -185,7 +186,7 @@ mod tests {
 
     fn case(code: &[u8]) -> Case {
         let instruction = Decoder::with_ip(64, code, arena::CODE, DecoderOptions::NONE).decode();
-        Case { instruction, code: code.to_vec(), state: State { rip: arena::CODE, ..State::default() }, patches: Vec::new() }
+        Case { instruction, bits: 64, code: code.to_vec(), state: State { rip: arena::CODE, ..State::default() }, patches: Vec::new() }
     }
 
     fn differences(code: &[u8], change: impl FnOnce(&mut Outcome)) -> Vec<String> {

@@ -27,17 +27,18 @@ impl Reason {
     }
 }
 
-/// Why `code` is not run, if it is not.
-pub fn reason(code: Code) -> Option<Reason> {
+/// Why `code` is not run in code of `bits` bits, if it is not.
+pub fn reason(code: Code, bits: u32) -> Option<Reason> {
     use Mnemonic as M;
     let info = code.op_code();
-    if info.op_kinds().iter().any(|kind| matches!(kind, Kind::br16_1 | Kind::br16_2)) || is_near_branch_16(code) {
+    let narrow_branch = info.op_kinds().iter().any(|kind| matches!(kind, Kind::br16_1 | Kind::br16_2)) || is_near_branch_16(code);
+    if bits == 64 && narrow_branch {
         return Some(Reason::Vendor);
     }
     Some(match code.mnemonic() {
         M::Cpuid | M::Rdtsc | M::Rdtscp | M::Rdpmc | M::Xgetbv | M::Sgdt | M::Sidt | M::Sldt | M::Str | M::Smsw => Reason::Machine,
-        M::Syscall | M::Sysenter | M::Sysexit | M::Sysret | M::Int | M::Int1 | M::Iret | M::Iretd | M::Iretq => Reason::OperatingSystem,
-        M::Sysexitq | M::Sysretq | M::Lar | M::Lsl | M::Verr | M::Verw | M::Lss | M::Lfs | M::Lgs | M::Retf => Reason::OperatingSystem,
+        M::Syscall | M::Sysenter | M::Sysexit | M::Sysret | M::Into | M::Int | M::Int1 | M::Iret | M::Iretd | M::Iretq => Reason::OperatingSystem,
+        M::Sysexitq | M::Sysretq | M::Lar | M::Lsl | M::Verr | M::Verw | M::Lss | M::Lfs | M::Lgs | M::Lds | M::Les | M::Retf => Reason::OperatingSystem,
         M::Jmp | M::Call if is_far(code) => Reason::OperatingSystem,
         M::Mov | M::Pop if writes_segment(code) => Reason::OperatingSystem,
         M::Reservednop if info.op_code() == 0x0f0d || info.op_code() == 0x0d => Reason::Vendor,
@@ -51,9 +52,9 @@ fn is_near_branch_16(code: Code) -> bool {
 }
 
 fn is_far(code: Code) -> bool {
-    matches!(code, Code::Jmp_m1616 | Code::Jmp_m1632 | Code::Jmp_m1664 | Code::Call_m1616 | Code::Call_m1632 | Code::Call_m1664)
+    code.is_jmp_far() || code.is_call_far() || code.is_jmp_far_indirect() || code.is_call_far_indirect()
 }
 
 fn writes_segment(code: Code) -> bool {
-    matches!(code.op_code().op0_kind(), Kind::seg_reg | Kind::fs | Kind::gs)
+    matches!(code.op_code().op0_kind(), Kind::seg_reg | Kind::es | Kind::ss | Kind::ds | Kind::fs | Kind::gs)
 }

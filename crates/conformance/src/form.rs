@@ -1,4 +1,4 @@
-//! The forms of the model's instruction set in 64-bit mode: each iced-x86 `Code`, with its operand in a register and in
+//! The forms of the model's instruction set in 64-bit and in 32-bit code: each iced-x86 `Code`, with its operand in a register and in
 //! memory, alone and with the prefixes that change what it does.
 
 use cpu::CpuModel;
@@ -23,6 +23,8 @@ pub struct Form {
     /// The operand that may be either is in memory.
     pub memory: bool,
     pub prefix: Prefix,
+    /// Size of the code segment: 64, or 32 (compatibility mode).
+    pub bits: u32,
 }
 
 impl Form {
@@ -39,44 +41,48 @@ impl Form {
             Prefix::Rep => "REP ",
             Prefix::Repne => "REPNE ",
         };
-        format!("{prefix}{}{place} [{:?}]", self.code.op_code().instruction_string(), self.code)
+        let mode = if self.bits == 64 { "" } else { " in 32-bit code" };
+        format!("{prefix}{}{place} [{:?}]{mode}", self.code.op_code().instruction_string(), self.code)
     }
 
     /// A number that stays the same from run to run.
     pub fn number(&self) -> u64 {
-        self.code as u64 * 16 + self.prefix as u64 * 2 + u64::from(self.memory)
+        self.code as u64 * 16 + u64::from(self.bits == 32) * 8 + self.prefix as u64 * 2 + u64::from(self.memory)
     }
 }
 
 /// Forms to run, and instructions of the model that are not run, by reason.
 pub struct Forms {
     pub covered: Vec<Form>,
-    pub excluded: Vec<(Code, Reason)>,
+    /// With the code size.
+    pub excluded: Vec<(Code, u32, Reason)>,
 }
 
-/// Every form of the model in 64-bit mode.
+/// Every form of the model.
 pub fn enumerate() -> Forms {
     let model = CpuModel::new(MODEL, "GenuineIntel", &[]).expect("the model under test exists");
     let mut forms = Forms { covered: Vec::new(), excluded: Vec::new() };
-    for code in Code::values().filter(|code| in_model(*code, &model)) {
-        match excluded::reason(code) {
-            Some(reason) => forms.excluded.push((code, reason)),
-            None => forms.covered.extend(of_code(code)),
+    for bits in [64, 32] {
+        for code in Code::values().filter(|code| in_model(*code, bits, &model)) {
+            match excluded::reason(code, bits) {
+                Some(reason) => forms.excluded.push((code, bits, reason)),
+                None => forms.covered.extend(of_code(code, bits)),
+            }
         }
     }
     forms
 }
 
-/// True for an instruction that the model has in 64-bit mode.
-fn in_model(code: Code, model: &CpuModel) -> bool {
+/// True for an instruction that the model has in code of that size.
+fn in_model(code: Code, bits: u32, model: &CpuModel) -> bool {
     let info = code.op_code();
     info.is_instruction()
-        && info.mode64()
+        && info.is_available_in_mode(bits)
         && info.encoding() == EncodingKind::Legacy
         && info.decoder_option() == 0
         // FWAIT and another instruction under one name.
         && !info.fwait()
-        && info.intel_decoder64()
+        && (if bits == 64 { info.intel_decoder64() } else { info.intel_decoder32() })
         && code.cpuid_features().iter().all(|feature| has_feature(model, *feature))
 }
 
@@ -128,12 +134,12 @@ fn is_memory(kind: Kind) -> bool {
     matches!(kind, Kind::mem | Kind::mem_offs | Kind::mem_mib | Kind::seg_rSI | Kind::es_rDI | Kind::seg_rDI | Kind::seg_rBX_al)
 }
 
-fn of_code(code: Code) -> Vec<Form> {
+fn of_code(code: Code, bits: u32) -> Vec<Form> {
     let info = code.op_code();
     let places: &[bool] = if has_choice(info) { &[false, true] } else { &[info.op_kinds().iter().any(|kind| is_memory(*kind))] };
     let mut forms = Vec::new();
     for &memory in places {
-        let mut add = |prefix| forms.push(Form { code, memory, prefix });
+        let mut add = |prefix| forms.push(Form { code, memory, prefix, bits });
         add(Prefix::None);
         if memory && info.can_use_lock_prefix() {
             add(Prefix::Lock);
@@ -160,10 +166,11 @@ mod tests {
     }
 
     #[test]
-    fn the_model_decides_what_is_enumerated() {
+    fn the_model_and_the_code_size_decide_what_is_enumerated() {
         let forms = enumerate();
-        let has = |code| forms.covered.iter().any(|form| form.code == code);
-        assert!(has(Code::Add_rm64_r64) && has(Code::Popcnt_r64_rm64) && has(Code::Aesenc_xmm_xmmm128));
-        assert!(!has(Code::VEX_Vaddps_xmm_xmm_xmmm128) && !has(Code::Tzcnt_r64_rm64) && !has(Code::Aaa));
+        let has = |code, bits| forms.covered.iter().any(|form| form.code == code && form.bits == bits);
+        assert!(has(Code::Add_rm64_r64, 64) && has(Code::Popcnt_r64_rm64, 64) && has(Code::Aesenc_xmm_xmmm128, 32));
+        assert!(!has(Code::VEX_Vaddps_xmm_xmm_xmmm128, 64) && !has(Code::Tzcnt_r64_rm64, 64));
+        assert!(has(Code::Aaa, 32) && !has(Code::Aaa, 64) && !has(Code::Add_rm64_r64, 32));
     }
 }

@@ -1,7 +1,7 @@
 //! From a form and a stream of random numbers to a case: operands are chosen, the instruction is encoded, registers and memory
 //! are filled so that its addresses mean something.
 
-use iced_x86::{Code, Decoder, DecoderOptions, Encoder, Instruction, OpCodeOperandKind as Kind, OpKind, Register};
+use iced_x86::{Code, Decoder, DecoderOptions, Encoder, Instruction, Mnemonic, OpCodeOperandKind as Kind, OpKind, Register};
 
 use crate::address;
 use crate::arena;
@@ -42,8 +42,8 @@ pub struct Draft<'a> {
     pub pinned: u16,
     /// General registers in the memory operand's address: they must not change any more.
     pub in_address: u16,
-    /// Addresses are 32 bits wide (67h).
-    pub narrow: bool,
+    /// Width of addresses: the code's, or with 67h half of it.
+    pub address_bits: u32,
     /// Segment override with a base: FS or GS.
     pub segment: Option<Register>,
     /// Where the memory operand lies, and its bytes; a family may settle it beforehand.
@@ -69,10 +69,10 @@ fn attempt(form: &Form, rng: &mut Rng) -> Option<Case> {
     let mut draft = Draft {
         form: *form,
         instruction: Instruction::default(),
-        state: state(rng, flavour),
+        state: state(form, rng, flavour),
         pinned: 0,
         in_address: 0,
-        narrow: rng.chance(10),
+        address_bits: if rng.chance(10) { form.bits / 2 } else { form.bits },
         segment: None,
         target: None,
         size: operand_bytes(form.code),
@@ -83,8 +83,10 @@ fn attempt(form: &Form, rng: &mut Rng) -> Option<Case> {
         rng,
     };
     if draft.rng.chance(12) && !info.ignores_segment() {
-        let segment = draft.rng.pick(&[Register::FS, Register::GS]);
-        draft.segment = Some(segment);
+        // In compatibility mode FS and GS are null.
+        let choices = if form.bits == 64 { [Register::FS, Register::GS] } else { [Register::ES, Register::SS] };
+        let segment = draft.rng.pick(&choices);
+        draft.segment = Some(segment).filter(|_| form.bits == 64);
         draft.instruction.set_segment_prefix(segment);
     }
     let family = family::of(form.code);
@@ -114,7 +116,11 @@ fn attempt(form: &Form, rng: &mut Rng) -> Option<Case> {
     if draft.rejected {
         return None;
     }
-    let mut case = Case { instruction: draft.instruction, code: code.0, state: draft.state, patches: Vec::new() };
+    if form.bits == 32 {
+        draft.state.gpr = draft.state.gpr.map(|value| value & 0xffff_ffff);
+        draft.state.gpr[8..].fill(0);
+    }
+    let mut case = Case { instruction: draft.instruction, bits: form.bits, code: code.0, state: draft.state, patches: Vec::new() };
     for patch in draft.patches {
         case.patch(patch.linear, &patch.bytes);
     }
@@ -122,32 +128,34 @@ fn attempt(form: &Form, rng: &mut Rng) -> Option<Case> {
 }
 
 /// Random registers; the families refine them.
-fn state(rng: &mut Rng, flavour: Flavour) -> State {
+fn state(form: &Form, rng: &mut Rng, flavour: Flavour) -> State {
     let mut state = State::default();
     for register in &mut state.gpr {
         let bits = rng.pick(&[64, 64, 64, 32, 16, 8]);
         *register = values::integer(rng, bits);
         if bits != 64 && rng.chance(50) {
-            *register |= rng.next() << bits;
+            *register |= rng.next_u64() << bits;
         }
     }
-    state.rflags = FLAGS_FIXED | rng.next() & FLAGS_ARITH | if rng.chance(15) { FLAG_DF } else { 0 };
+    state.rflags = FLAGS_FIXED | rng.next_u64() & FLAGS_ARITH | if rng.chance(15) { FLAG_DF } else { 0 };
     for register in &mut state.xmm {
         *register = values::vector(rng, flavour);
     }
     state.x87 = family::x87::registers(rng);
     state.mxcsr = family::sse::mxcsr(rng);
-    state.fs_base = address::segment_base(rng);
-    state.gs_base = address::segment_base(rng);
+    if form.bits == 64 {
+        state.fs_base = address::segment_base(rng);
+        state.gs_base = address::segment_base(rng);
+    }
     state
 }
 
 /// Encodes and decodes again: the case holds what a decoder makes of the bytes.
 fn encode(instruction: &Instruction, form: &Form) -> Option<(Vec<u8>, Instruction)> {
-    let mut encoder = Encoder::new(64);
+    let mut encoder = Encoder::new(form.bits);
     encoder.encode(instruction, arena::CODE).ok()?;
     let bytes = encoder.take_buffer();
-    let decoded = Decoder::with_ip(64, &bytes, arena::CODE, DecoderOptions::NONE).decode();
+    let decoded = Decoder::with_ip(form.bits, &bytes, arena::CODE, DecoderOptions::NONE).decode();
     let same = decoded.code() == form.code && decoded.len() == bytes.len();
     same.then_some((bytes, decoded))
 }
@@ -173,15 +181,19 @@ fn operand(draft: &mut Draft, index: u32, kind: Kind) -> Option<()> {
         Kind::mem_offs => return address::absolute(draft, index),
         Kind::seg_rSI | Kind::es_rDI | Kind::seg_rDI => return address::string(draft, index, kind),
         Kind::seg_rBX_al => return address::table(draft, index),
-        Kind::r8_or_mem | Kind::r8_reg | Kind::r8_opcode => byte_register(draft.rng),
-        Kind::r16_or_mem | Kind::r16_reg | Kind::r16_rm | Kind::r16_opcode => numbered(R::AX, draft.rng.below(16)),
-        Kind::r32_or_mem | Kind::r32_reg | Kind::r32_rm | Kind::r32_opcode => numbered(R::EAX, draft.rng.below(16)),
-        Kind::r64_or_mem | Kind::r64_reg | Kind::r64_rm | Kind::r64_opcode => numbered(R::RAX, draft.rng.below(16)),
+        Kind::r8_or_mem | Kind::r8_reg | Kind::r8_opcode => byte_register(draft),
+        Kind::r16_or_mem | Kind::r16_reg | Kind::r16_rm | Kind::r16_opcode => numbered(R::AX, draft.any_register()),
+        Kind::r32_or_mem | Kind::r32_reg | Kind::r32_rm | Kind::r32_opcode => numbered(R::EAX, draft.any_register()),
+        Kind::r64_or_mem | Kind::r64_reg | Kind::r64_rm | Kind::r64_opcode => numbered(R::RAX, draft.any_register()),
         Kind::mm_or_mem | Kind::mm_reg | Kind::mm_rm => numbered(R::MM0, draft.rng.below(8)),
-        Kind::xmm_or_mem | Kind::xmm_reg | Kind::xmm_rm => numbered(R::XMM0, draft.rng.below(16)),
+        Kind::xmm_or_mem | Kind::xmm_reg | Kind::xmm_rm => numbered(R::XMM0, draft.any_register()),
         Kind::seg_reg => numbered(R::ES, draft.rng.below(6)),
         Kind::cr_reg => draft.rng.pick(&[R::CR0, R::CR2, R::CR3, R::CR4, R::CR8]),
         Kind::dr_reg => numbered(R::DR0, draft.rng.below(8)),
+        Kind::es => R::ES,
+        Kind::cs => R::CS,
+        Kind::ss => R::SS,
+        Kind::ds => R::DS,
         Kind::fs => R::FS,
         Kind::gs => R::GS,
         Kind::al => R::AL,
@@ -192,9 +204,16 @@ fn operand(draft: &mut Draft, index: u32, kind: Kind) -> Option<()> {
         Kind::rax => R::RAX,
         Kind::st0 => R::ST0,
         Kind::sti_opcode => numbered(R::ST0, draft.rng.below(8)),
-        Kind::br64_1 | Kind::br64_4 => {
-            draft.instruction.set_op_kind(index, OpKind::NearBranch64);
-            draft.instruction.set_near_branch64(family::branch::target(draft.rng, kind == Kind::br64_1));
+        Kind::br64_1 | Kind::br64_4 | Kind::br32_1 | Kind::br32_4 | Kind::br16_1 | Kind::br16_2 => {
+            let target = family::branch::target(draft.rng, matches!(kind, Kind::br64_1 | Kind::br32_1 | Kind::br16_1));
+            let kind = match kind {
+                Kind::br64_1 | Kind::br64_4 => OpKind::NearBranch64,
+                Kind::br32_1 | Kind::br32_4 => OpKind::NearBranch32,
+                _ => OpKind::NearBranch16,
+            };
+            draft.instruction.set_op_kind(index, kind);
+            // The width of the target is the operand kind's.
+            draft.instruction.set_near_branch64(if kind == OpKind::NearBranch16 { target & 0xffff } else { target });
             return Some(());
         }
         _ => return immediate(draft, index, kind),
@@ -218,9 +237,7 @@ fn immediate(draft: &mut Draft, index: u32, kind: Kind) -> Option<()> {
     let instruction = &mut draft.instruction;
     let mut set = |kind| instruction.set_op_kind(index, kind);
     match kind {
-        Kind::imm8
-            if index > 0 && draft.form.code == Code::Enterq_imm16_imm8 || draft.form.code == Code::Enterw_imm16_imm8 && index > 0 =>
-        {
+        Kind::imm8 if index > 0 && draft.form.code.mnemonic() == Mnemonic::Enter => {
             set(OpKind::Immediate8_2nd);
             instruction.set_immediate8_2nd(byte);
         }
@@ -270,11 +287,26 @@ fn numbered(first: Register, number: u64) -> Register {
 }
 
 /// A byte register, AH CH DH BH included. Those exclude a REX prefix; a combination that needs one is tried again.
-fn byte_register(rng: &mut Rng) -> Register {
-    numbered(Register::AL, rng.below(20))
+fn byte_register(draft: &mut Draft) -> Register {
+    numbered(Register::AL, draft.rng.below(if draft.form.bits == 64 { 20 } else { 8 }))
 }
 
 impl Draft<'_> {
+    /// A register number that the code can encode.
+    pub fn any_register(&mut self) -> u64 {
+        self.rng.below(if self.form.bits == 64 { 16 } else { 8 })
+    }
+
+    /// 67h: addresses are narrower than the code's.
+    pub fn narrow(&self) -> bool {
+        self.address_bits != self.form.bits
+    }
+
+    /// Mask of an address register.
+    pub fn address_mask(&self) -> u64 {
+        u64::MAX >> (64 - self.address_bits)
+    }
+
     /// Settles a register's value before the memory operand is addressed.
     pub fn pin(&mut self, register: usize, value: u64) {
         self.state.gpr[register] = value;

@@ -1,4 +1,4 @@
-//! The interpreter: the arena mapped by 4-level paging at the same linear addresses, 64-bit code at CPL 3, and one
+//! The interpreter: the arena mapped by 4-level paging at the same linear addresses, 64-bit or 32-bit code at CPL 3, and one
 //! instruction run by its handler (a repeated one until it is done).
 
 use std::rc::Rc;
@@ -45,27 +45,21 @@ impl Guest {
         cpu.cr3 = TABLES;
         cpu.efer = efer::LME | efer::LMA | efer::NXE | efer::SCE;
         cpu.xcr0 = 3;
-        // As Linux leaves a 64-bit process: null data selectors, flat 64-bit code, flat stack.
-        for index in [segment::ES, segment::DS, segment::FS, segment::GS] {
-            cpu.seg[index] = Segment::null(0);
-        }
-        cpu.seg[segment::CS] = Segment::new(0x33, 0, u32::MAX, 0xa0fb);
-        cpu.seg[segment::SS] = Segment::new(0x2b, 0, u32::MAX, 0xc0f3);
         // A task state without an I/O permission bitmap.
         cpu.tr = Segment::new(0x40, 0, 0, 0x8b);
-        cpu.update_mode();
         Self { core, mem }
     }
 
     /// Runs one case on `memory`, the arena's contents before it.
     pub fn run(&mut self, case: &Case, memory: &[u8]) -> Outcome {
         assert!(self.mem.write_bytes(0, memory), "the arena is RAM");
+        load_segments(&mut self.core.cpu, case.bits);
         load(&mut self.core.cpu, &case.state);
         let start = case.state.rip;
         let offset = arena::offset(start, 1).expect("code lies in the arena");
         let bytes = &memory[offset..(offset | (PAGE_SIZE - 1)) + 1];
         let block =
-            form(BlockKey { ram_offset: offset, code_bits: 64 }, bytes, None, interp::select).expect("the instruction fits in its page");
+            form(BlockKey { ram_offset: offset, code_bits: case.bits as u8 }, bytes, None, interp::select).expect("the instruction fits in its page");
         let op = &block.ops[0];
         let core = &mut self.core;
         let mut fault = None;
@@ -119,6 +113,21 @@ fn build_tables(mem: &GuestMem) {
         let index = (arena::page(number as u64) >> 12) & 511;
         mem.store::<u64>((last + index * 8) as usize, entry);
     }
+}
+
+/// Segments as Linux gives them: flat code and stack; data segments null in 64-bit code and flat in 32-bit code; FS and GS null.
+fn load_segments(cpu: &mut Cpu, bits: u32) {
+    let flat = Segment::new(0x2b, 0, u32::MAX, 0xc0f3);
+    let (code, data) = if bits == 64 {
+        (Segment::new(0x33, 0, u32::MAX, 0xa0fb), Segment::null(0))
+    } else {
+        (Segment::new(0x23, 0, u32::MAX, 0xc0fb), flat)
+    };
+    cpu.seg[segment::CS] = code;
+    cpu.seg[segment::SS] = flat;
+    (cpu.seg[segment::ES], cpu.seg[segment::DS]) = (data, data);
+    (cpu.seg[segment::FS], cpu.seg[segment::GS]) = (Segment::null(0), Segment::null(0));
+    cpu.update_mode();
 }
 
 fn load(cpu: &mut Cpu, state: &State) {

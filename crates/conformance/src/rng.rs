@@ -10,13 +10,13 @@ impl Rng {
         let mut rng = Self(seed);
         for part in [form, case] {
             rng.0 ^= part.wrapping_mul(0xd6e8_feb8_6659_fd93);
-            rng.0 = rng.next();
+            rng.0 = rng.next_u64();
         }
         rng
     }
 
     /// 64 random bits.
-    pub fn next(&mut self) -> u64 {
+    pub fn next_u64(&mut self) -> u64 {
         self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
         let mut z = self.0;
         z = (z ^ z >> 30).wrapping_mul(0xbf58_476d_1ce4_e5b9);
@@ -26,7 +26,7 @@ impl Rng {
 
     /// A number below `bound`, which is at least 1.
     pub fn below(&mut self, bound: u64) -> u64 {
-        (u128::from(self.next()) * u128::from(bound) >> 64) as u64
+        ((u128::from(self.next_u64()) * u128::from(bound)) >> 64) as u64
     }
 
     /// A number from `low` to `high`, both included.
@@ -51,7 +51,7 @@ mod tests {
 
     #[test]
     fn a_case_has_one_stream_whatever_runs_beside_it() {
-        let first = |seed, form, case| Rng::for_case(seed, form, case).next();
+        let first = |seed, form, case| Rng::for_case(seed, form, case).next_u64();
         assert_eq!(first(1, 2, 3), first(1, 2, 3));
         assert_ne!(first(1, 2, 3), first(1, 3, 2));
         assert_ne!(first(1, 2, 3), first(2, 2, 3));

@@ -173,9 +173,9 @@ fn describe(form: &Form, number: u64, case: &Case, host: &Outcome, guest: &Outco
     text
 }
 
-fn excluded(list: &[(iced_x86::Code, Reason)]) -> String {
+fn excluded(list: &[(iced_x86::Code, u32, Reason)]) -> String {
     let mut by_reason: BTreeMap<Reason, BTreeSet<String>> = BTreeMap::new();
-    for (code, reason) in list {
+    for (code, _, reason) in list {
         by_reason.entry(*reason).or_default().insert(code.op_code().instruction_string().to_owned());
     }
     let mut text = format!("{} instructions of the model have no case against the host:", list.len());

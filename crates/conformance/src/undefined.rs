@@ -76,6 +76,7 @@ pub const RULES: &[Rule] = &[
     Rule { clause: "2, F2XM1 FYL2XP1: the result for an argument out of range", open: argument_range },
     Rule { clause: "2, CVTPS2PI CVTPD2PI CVTPI2PS: whether the switch to MMX comes before a SIMD exception", open: switch_to_mmx },
     Rule { clause: "2, MASKMOVQ MASKMOVDQU: whether bytes that the mask leaves out fault, and whether the switch to MMX comes before", open: masked_store },
+    Rule { clause: "3A, 5.3.1: whether an access across the end of a segment of 4 GiB faults or wraps", open: segment_end },
     Rule { clause: "2, MOVSXD; APM 3: a 16-bit destination reads 16 bits on Intel and 32 on AMD", open: sign_extend_to_16 },
 ];
 
@@ -126,7 +127,7 @@ fn shift_count(seen: &Seen) -> Option<u32> {
     };
     let count = match instruction.op_kind(count_operand) {
         OpKind::Register => seen.case.state.gpr[gpr::RCX] as u32,
-        kind if kind == OpKind::Immediate8 => u32::from(instruction.immediate8()),
+        OpKind::Immediate8 => u32::from(instruction.immediate8()),
         _ => 1,
     };
     Some(count & if operand_bits(instruction) == 64 { 63 } else { 31 })
@@ -182,11 +183,12 @@ pub fn memory_operand(case: &Case) -> Option<(u64, usize)> {
                 R::ES | R::CS | R::SS | R::DS => 0,
                 register if register.size() == 8 => case.state.gpr[register.number()],
                 register if register.size() == 4 => case.state.gpr[register.full_register().number()] & 0xffff_ffff,
+                register if register.size() == 2 => case.state.gpr[register.number()] & 0xffff,
                 register => case.state.gpr[register.full_register().number()] & 0xff,
             })
         },
     )?;
-    Some((address, operand_bytes(case.instruction.code())))
+    Some((address & u64::MAX >> (64 - case.bits), operand_bytes(case.instruction.code())))
 }
 
 fn bswap(seen: &Seen, open: &mut Open) {
@@ -331,7 +333,11 @@ fn masked_store(seen: &Seen, open: &mut Open) {
 
 /// The operand at RDI of a masked store.
 fn masked_operand(case: &Case) -> Option<(u64, usize)> {
-    let mask = if case.instruction.op0_kind() == OpKind::MemorySegEDI { 0xffff_ffff } else { u64::MAX };
+    let mask = match case.instruction.op0_kind() {
+        OpKind::MemorySegRDI => u64::MAX,
+        OpKind::MemorySegEDI => 0xffff_ffff,
+        _ => 0xffff,
+    };
     let base = match case.instruction.segment_prefix() {
         iced_x86::Register::FS => case.state.fs_base,
         iced_x86::Register::GS => case.state.gs_base,
@@ -343,6 +349,15 @@ fn masked_operand(case: &Case) -> Option<(u64, usize)> {
 fn switch_to_mmx(seen: &Seen, open: &mut Open) {
     let converts = matches!(instruction(seen).mnemonic(), M::Cvtps2pi | M::Cvttps2pi | M::Cvtpd2pi | M::Cvttpd2pi | M::Cvtpi2ps);
     open.x87_stack |= converts && faulted(seen.host, vector::XM) && faulted(seen.guest, vector::XM);
+}
+
+fn segment_end(seen: &Seen, open: &mut Open) {
+    let at_the_end = |outcome: &Outcome| match outcome.end {
+        End::Fault(fault) if fault.vector == vector::PF => fault.address < 64 || fault.address > 0xffff_ff00,
+        _ => false,
+    };
+    let limit = faulted(seen.host, vector::SS) || faulted(seen.host, vector::GP);
+    open.everything |= seen.case.bits == 32 && limit && at_the_end(seen.guest);
 }
 
 fn sign_extend_to_16(seen: &Seen, open: &mut Open) {

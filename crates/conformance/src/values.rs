@@ -42,17 +42,17 @@ pub fn integer(rng: &mut Rng, bits: u32) -> u64 {
         0..4 => edge(rng),
         4 => edge(rng).wrapping_add(rng.between(-2, 2) as u64),
         // Decimal digits, some of them no digits: for BCD and for nibble carries.
-        5 => rng.next() & 0x9999_9999_9999_9999 | rng.next() & 0x0f0f,
+        5 => rng.next_u64() & 0x9999_9999_9999_9999 | rng.next_u64() & 0x0f0f,
         // Short numbers, so that products and quotients fit.
-        6 => rng.next() >> rng.below(64),
-        _ => rng.next(),
+        6 => rng.next_u64() >> rng.below(64),
+        _ => rng.next_u64(),
     };
     value & mask
 }
 
 /// The bits of a single-precision number.
 pub fn float32(rng: &mut Rng) -> u32 {
-    let sign = (rng.next() as u32) & 1 << 31;
+    let sign = (rng.next_u64() as u32) & 1 << 31;
     let fraction = integer(rng, 32) as u32 & 0x7f_ffff;
     let magnitude = match rng.below(20) {
         0 => 0,
@@ -75,7 +75,7 @@ pub fn float32(rng: &mut Rng) -> u32 {
 
 /// The bits of a double-precision number.
 pub fn float64(rng: &mut Rng) -> u64 {
-    let sign = rng.next() & 1 << 63;
+    let sign = rng.next_u64() & 1 << 63;
     let fraction = integer(rng, 64) & ((1 << 52) - 1);
     let magnitude = match rng.below(20) {
         0 => 0,
@@ -106,7 +106,7 @@ pub fn float80(rng: &mut Rng) -> F80 {
         0 => (0, 0),
         1 => (0x7fff, INTEGER),
         2 => (0x7fff, INTEGER | 1 << 62 | fraction),
-        3 => (0x7fff, INTEGER | fraction & (1 << 62) - 1 | 1),
+        3 => (0x7fff, INTEGER | fraction & ((1 << 62) - 1) | 1),
         // Denormals, pseudo-denormals, the smallest normals.
         4 => (0, fraction & !INTEGER),
         5 => (0, fraction | INTEGER),
@@ -129,7 +129,7 @@ pub fn float80(rng: &mut Rng) -> F80 {
         19 => (0x3fff + 5, INTEGER | fraction & 0x7c00 << 48),
         _ => (near(rng, 0x3fff, 8), fraction | INTEGER),
     };
-    F80 { mantissa, sign_exponent: exponent | (rng.next() as u16 & 1) << 15 }
+    F80 { mantissa, sign_exponent: exponent | (rng.next_u64() as u16 & 1) << 15 }
 }
 
 /// Bytes of the given flavour.
@@ -142,7 +142,7 @@ pub fn fill(rng: &mut Rng, flavour: Flavour, target: &mut [u8]) {
     };
     for lane in target.chunks_mut(width) {
         let value = match flavour {
-            Flavour::Bits => rng.next(),
+            Flavour::Bits => rng.next_u64(),
             Flavour::Float32 => u64::from(float32(rng)),
             Flavour::Float64 => float64(rng),
             _ => integer(rng, width as u32 * 8),

@@ -102,6 +102,8 @@ pub struct Cpu {
     pub code_bits: u8,
     /// Whose permissions ordinary data accesses have.
     pub view: View,
+    /// All ones while alignment is checked (CR0.AM, RFLAGS.AC, CPL 3), else zero.
+    pub alignment: u64,
     /// Mask of linear addresses: 32 bits outside 64-bit mode.
     pub linear_mask: u64,
     /// Mask of RIP in the current code size.
@@ -138,6 +140,7 @@ impl Cpu {
             cpl: 0,
             code_bits: 16,
             view: View::SupervisorAc,
+            alignment: 0,
             linear_mask: 0xffff_ffff,
             ip_mask: 0xffff,
             stack_mask: 0xffff,
@@ -244,9 +247,12 @@ impl Cpu {
         self.update_view();
     }
 
-    /// Recomputes whose permissions data accesses have: call after a change of RFLAGS.AC alone.
+    /// Recomputes whose permissions data accesses have and whether they must be aligned: call after a change of
+    /// RFLAGS.AC alone.
     #[inline]
     pub fn update_view(&mut self) {
+        let aligned = self.cpl == 3 && self.cr0 & cr0::AM != 0 && self.flags.has(bit::AC);
+        self.alignment = if aligned { u64::MAX } else { 0 };
         self.view = if self.cpl == 3 {
             View::User
         } else if self.cr4 & cr4::SMAP == 0 || self.flags.has(bit::AC) {

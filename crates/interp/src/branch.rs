@@ -55,15 +55,16 @@ pub(crate) fn select(instruction: &Instruction) -> Option<Selected<Handler>> {
 
 /// Operand size of a near branch in bytes.
 fn branch_size(instruction: &Instruction) -> usize {
-    match instruction.op0_kind() {
-        OpKind::NearBranch16 => 2,
-        OpKind::NearBranch32 => 4,
-        OpKind::NearBranch64 => 8,
-        OpKind::Register => instruction.op0_register().size(),
-        OpKind::Memory => instruction.memory_size().size(),
-        _ => match instruction.code() {
-            Code::Retnw | Code::Retnw_imm16 => 2,
-            Code::Retnd | Code::Retnd_imm16 => 4,
+    match instruction.code() {
+        // RET has no operand, or only how much more to drop.
+        Code::Retnw | Code::Retnw_imm16 => 2,
+        Code::Retnd | Code::Retnd_imm16 => 4,
+        Code::Retnq | Code::Retnq_imm16 => 8,
+        _ => match instruction.op0_kind() {
+            OpKind::NearBranch16 => 2,
+            OpKind::NearBranch32 => 4,
+            OpKind::Register => instruction.op0_register().size(),
+            OpKind::Memory => instruction.memory_size().size(),
             _ => 8,
         },
     }

@@ -8,8 +8,14 @@ use crate::Op;
 use crate::core::{Core, Exec, Stop};
 use crate::operand::Gpr;
 
-/// Index of the page offset's first bit beyond it.
 const PAGE: u64 = 4096;
+
+/// Address bits that alignment checking wants zero (SDM 3A, table 6-7). Operands of 16 bytes have rules of their own: legacy SSE
+/// raises #GP, and the unaligned moves are not checked.
+#[inline(always)]
+const fn required_alignment(size: usize) -> u64 {
+    if size.is_power_of_two() && size <= 8 { size as u64 - 1 } else { 0 }
+}
 
 impl Core {
     /// The effective address of an op's memory operand.
@@ -88,14 +94,18 @@ impl Core {
         self.probe_write(linear, size, self.cpu.view, seg)
     }
 
-    /// The linear address of an access, after segment checks.
+    /// The linear address of an access, after segment and alignment checks.
     #[inline(always)]
     pub fn linear(&mut self, seg: u8, offset: u64, size: usize, kind: AccessKind) -> Exec<u64> {
         let segment = &self.cpu.seg[seg as usize & 7];
         if !segment.unchecked {
             self.check_segment(seg, offset, size, kind)?;
         }
-        Ok(self.cpu.seg[seg as usize & 7].base.wrapping_add(offset) & self.cpu.linear_mask)
+        let linear = self.cpu.seg[seg as usize & 7].base.wrapping_add(offset) & self.cpu.linear_mask;
+        if linear & self.cpu.alignment & required_alignment(size) != 0 {
+            return Err(self.raise(Fault::AC0));
+        }
+        Ok(linear)
     }
 
     /// Type and limit checks of SDM 3A, 5.3 to 5.5. Outside 64-bit mode offsets have at most 32 bits.

@@ -293,7 +293,13 @@ fn arpl(core: &mut Core, op: &Op) -> Exec {
         if raised { selector & !3 | by } else { selector }
     };
     if op.has(prefix::MEMORY) {
-        return core.update_operand::<u16>(op, adjust);
+        // Memory is written only if it changes: a selector in a read-only page may be looked at.
+        let selector = core.read_operand::<u16>(op)?;
+        if selector & 3 < by {
+            return core.update_operand::<u16>(op, adjust);
+        }
+        core.cpu.flags.set_zf(false);
+        return Ok(());
     }
     let selector = u16::get(&core.cpu, op.dst);
     let adjusted = adjust(core, selector);

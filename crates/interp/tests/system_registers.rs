@@ -343,3 +343,27 @@ fn repeated_port_strings_commit_each_iteration() {
     assert_eq!([m.get::<u16>(0x9000), m.get(0x9002), m.get(0x9004)], [0x1111, 0x2222, 0x3333]);
     assert_eq!((m.core.cpu.regs[7], m.core.cpu.rip()), (0x9006, CODE + 3));
 }
+
+#[test]
+fn alignment_is_checked_at_level_3_only() {
+    // MOV EAX, [0x9001]; MOV AL, [0x9001]; MOVUPS XMM0, [0x9001]; PUSH RAX
+    const DWORD: &[u8] = &[0x8b, 0x04, 0x25, 1, 0x90, 0, 0];
+    const BYTE: &[u8] = &[0x8a, 0x04, 0x25, 1, 0x90, 0, 0];
+    const UNALIGNED: &[u8] = &[0x0f, 0x10, 0x04, 0x25, 1, 0x90, 0, 0];
+    for (cpl, am, ac) in [(3, true, true), (3, true, false), (3, false, true), (0, true, true)] {
+        let mut m = Machine::long(cpl);
+        m.core.cpu.cr4 |= cr4::OSFXSR;
+        m.core.cpu.cr0 |= if am { cr0::AM } else { 0 };
+        m.core.cpu.flags.assign(bit::AC, ac);
+        m.core.cpu.update_mode();
+        if cpl == 3 && am && ac {
+            assert_eq!(m.fault(DWORD), Fault::AC0);
+            m.core.cpu.regs[4] -= 4;
+            assert_eq!(m.fault(&[0x50]), Fault::AC0, "PUSH");
+        } else {
+            m.step(DWORD).expect("not checked");
+        }
+        m.step(BYTE).expect("bytes are always aligned");
+        m.step(UNALIGNED).expect("an unaligned move");
+    }
+}

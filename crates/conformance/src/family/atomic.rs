@@ -13,7 +13,7 @@ fn finish(draft: &mut Draft) {
     }
     match draft.instruction.mnemonic() {
         M::Cmpxchg => {
-            let upper = if draft.size < 4 { draft.rng.next() << 16 } else { 0 };
+            let upper = if draft.size < 4 { draft.rng.next_u64() << 16 } else { 0 };
             let value = draft.operand_value(0) | upper & !0xffff;
             draft.set_free(gpr::RAX, value);
         }

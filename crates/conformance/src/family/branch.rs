@@ -41,7 +41,7 @@ pub fn target(rng: &mut Rng, short: bool) -> u64 {
 fn indirect(rng: &mut Rng) -> u64 {
     match rng.below(12) {
         0 => HOLE + rng.below(4096),
-        1 => rng.next() >> 1 | 1 << 62,
+        1 => rng.next_u64() >> 1 | 1 << 62,
         2 => arena::DATA.start + rng.below(4096),
         _ => target(rng, false),
     }

@@ -33,7 +33,7 @@ fn finish(draft: &mut Draft) {
         let value = draft.state.gpr[gpr::RAX] & !0xff00 | high << 8;
         draft.set_free(gpr::RAX, value);
     } else {
-        let garbage = if bits == 64 { 0 } else { draft.rng.next() << 32 };
+        let garbage = if bits == 64 { 0 } else { draft.rng.next_u64() << 32 };
         draft.set_free(gpr::RDX, high | garbage & !mask);
     }
 }

@@ -19,6 +19,6 @@ fn count(draft: &mut Draft) -> u8 {
         0 => draft.rng.pick(&[0, 1, 2, 7, 8, 9, 15, 16, 17, 18, 31, 32, 33, 34, 63, 64, 65, 128, 255]),
         1 => 1,
         2 => draft.rng.below(32) as u8,
-        _ => draft.rng.next() as u8,
+        _ => draft.rng.next_u64() as u8,
     }
 }

@@ -18,8 +18,8 @@ const DEFINED: u32 = 0xffff;
 pub fn mxcsr(rng: &mut Rng) -> u32 {
     match rng.below(10) {
         0..4 => MASKS,
-        4..9 => MASKS | rng.next() as u32 & 0xe07f & if rng.chance(50) { !0x8040 } else { !0 },
-        _ => rng.next() as u32 & DEFINED,
+        4..9 => MASKS | rng.next_u64() as u32 & 0xe07f & if rng.chance(50) { !0x8040 } else { !0 },
+        _ => rng.next_u64() as u32 & DEFINED,
     }
 }
 
@@ -27,12 +27,12 @@ fn prepare(draft: &mut Draft) {
     match draft.form.code.mnemonic() {
         M::Maskmovq | M::Maskmovdqu => {
             let place = address::place(draft.rng, draft.size, false);
-            let offset = if draft.narrow && draft.segment.is_some() { place } else { place.wrapping_sub(draft.segment_base()) };
-            let mask = if draft.narrow { 0xffff_ffff } else { u64::MAX };
-            if draft.narrow {
+            if draft.narrow() {
+                // A 32-bit offset from a far base would always miss.
                 (draft.state.fs_base, draft.state.gs_base) = (0, 0);
             }
-            draft.pin(gpr::RDI, offset & mask);
+            let offset = place.wrapping_sub(draft.segment_base()) & draft.address_mask();
+            draft.pin(gpr::RDI, offset);
         }
         // Lengths of explicit-length strings: up to 16 elements either way, or far out.
         M::Pcmpestri | M::Pcmpestrm | M::Pcmpestri64 | M::Pcmpestrm64 => {
@@ -80,7 +80,7 @@ fn finish(draft: &mut Draft) {
     let Some(at) = draft.target.filter(|_| draft.instruction.op_count() > 0 && draft.form.memory) else { return };
     match mnemonic {
         M::Ldmxcsr => {
-            let value = if draft.rng.chance(15) { draft.rng.next() as u32 & !(1 << 17) } else { mxcsr(draft.rng) };
+            let value = if draft.rng.chance(15) { draft.rng.next_u64() as u32 & !(1 << 17) } else { mxcsr(draft.rng) };
             draft.patch(at, &value.to_le_bytes());
         }
         M::Pcmpestri | M::Pcmpestrm | M::Pcmpestri64 | M::Pcmpestrm64 | M::Pcmpistri | M::Pcmpistrm => {

@@ -32,7 +32,7 @@ fn prepare(draft: &mut Draft) {
 
 fn finish(draft: &mut Draft) {
     if matches!(draft.form.code.mnemonic(), M::Popf | M::Popfq) {
-        let image = draft.rng.next() & if draft.rng.chance(50) { 0xffff } else { u64::MAX } & !NOT_POPPED;
+        let image = draft.rng.next_u64() & if draft.rng.chance(50) { 0xffff } else { u64::MAX } & !NOT_POPPED;
         let pointer = draft.state.gpr[gpr::RSP];
         draft.patch(pointer, &image.to_le_bytes());
     }

@@ -15,19 +15,20 @@ const COUNT: u64 = 24;
 
 fn prepare(draft: &mut Draft) {
     let repeated = draft.form.prefix != Prefix::None;
-    let count = if repeated { draft.rng.below(COUNT + 1) } else { draft.rng.next() };
-    let garbage = |draft: &mut Draft| if draft.narrow { draft.rng.next() << 32 } else { 0 };
+    let count = if repeated { draft.rng.below(COUNT + 1) } else { draft.rng.next_u64() };
+    let garbage = |draft: &mut Draft| draft.rng.next_u64() & !draft.address_mask();
     let value = count | garbage(draft);
     draft.pin(gpr::RCX, value);
     let span = draft.size * if repeated { 4 } else { 1 };
     for (register, base) in [(gpr::RSI, draft.segment_base()), (gpr::RDI, 0)] {
-        let base = if draft.narrow { 0 } else { base };
+        let base = if draft.narrow() { 0 } else { base };
         let linear = if draft.rng.chance(80) { inside(draft, span as u64) } else { address::place(draft.rng, span, false) };
         let garbage = garbage(draft);
         let offset = linear.wrapping_sub(base);
-        draft.pin(register, if draft.narrow { offset & 0xffff_ffff | garbage } else { offset });
+        let offset = offset & draft.address_mask() | garbage;
+        draft.pin(register, offset);
     }
-    if draft.narrow && draft.segment.is_some() {
+    if draft.narrow() && draft.segment.is_some() {
         // A 32-bit offset from a far base would always miss.
         draft.state.fs_base = 0;
         draft.state.gs_base = 0;
@@ -50,7 +51,7 @@ fn inside(draft: &mut Draft, span: u64) -> u64 {
 }
 
 fn finish(draft: &mut Draft) {
-    let mask = if draft.narrow { 0xffff_ffff } else { u64::MAX };
+    let mask = draft.address_mask();
     let source = (draft.state.gpr[gpr::RSI] & mask).wrapping_add(draft.segment_base());
     let target = draft.state.gpr[gpr::RDI] & mask;
     // Elements equal to each other and to the accumulator, up to a point, so that repetitions last.

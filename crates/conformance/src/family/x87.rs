@@ -17,12 +17,12 @@ const EXCEPTIONS: u16 = 0x3f;
 
 /// A register file: mostly all exceptions masked; the summary bits follow from the rest.
 pub fn registers(rng: &mut Rng) -> X87 {
-    let masks = if rng.chance(80) { 0x3f } else { rng.next() as u16 & EXCEPTIONS };
+    let masks = if rng.chance(80) { 0x3f } else { rng.next_u64() as u16 & EXCEPTIONS };
     // RC any, PC any but the reserved one.
-    let control = 0x40 | masks | (rng.next() as u16 & 3) << 10 | rng.pick(&[0u16, 2, 3, 3, 3]) << 8;
-    let mut status = rng.next() as u16 & 0x4700 | (rng.below(8) as u16) << 11;
+    let control = 0x40 | masks | (rng.next_u64() as u16 & 3) << 10 | rng.pick(&[0u16, 2, 3, 3, 3]) << 8;
+    let mut status = rng.next_u64() as u16 & 0x4700 | (rng.below(8) as u16) << 11;
     if rng.chance(30) {
-        status |= rng.next() as u16 & (EXCEPTIONS | 1 << 6);
+        status |= rng.next_u64() as u16 & (EXCEPTIONS | 1 << 6);
         if rng.chance(90) {
             // Nothing pending.
             status &= !(!control & EXCEPTIONS);
@@ -32,10 +32,10 @@ pub fn registers(rng: &mut Rng) -> X87 {
         status |= ES | BUSY;
     }
     let valid = match rng.below(10) {
-        0 => rng.next() as u8,
+        0 => rng.next_u64() as u8,
         1 => 0,
         2..5 => !(1 << rng.below(8)),
-        5 => !(rng.next() as u8 & rng.next() as u8),
+        5 => !(rng.next_u64() as u8 & rng.next_u64() as u8),
         // ST(7) empty, so that pushes work.
         6..9 => !(1 << ((status >> 11).wrapping_sub(1) & 7)),
         _ => 0xff,
@@ -57,7 +57,7 @@ fn finish(draft: &mut Draft) {
     // Arguments of the transcendentals within their ranges, mostly.
     if matches!(mnemonic, F2xm1 | Fyl2xp1 | Fsin | Fcos | Fsincos | Fptan) && draft.rng.chance(70) {
         let exponent = draft.rng.between(0x3fff - 40, 0x3fff - 2) as u16;
-        let value = F80 { mantissa: draft.rng.next() | 1 << 63, sign_exponent: exponent | draft.rng.next() as u16 & 0x8000 };
+        let value = F80 { mantissa: draft.rng.next_u64() | 1 << 63, sign_exponent: exponent | draft.rng.next_u64() as u16 & 0x8000 };
         draft.state.x87.st[0] = value;
     }
     let Some(at) = draft.target.filter(|_| draft.form.memory) else { return };
@@ -68,7 +68,7 @@ fn finish(draft: &mut Draft) {
                 for byte in &mut bytes[..9] {
                     *byte = (draft.rng.below(10) << 4 | draft.rng.below(10)) as u8;
                 }
-                bytes[9] = (draft.rng.next() as u8) & 0x80;
+                bytes[9] = (draft.rng.next_u64() as u8) & 0x80;
             }
             draft.patch(at, &bytes);
         }
@@ -85,7 +85,7 @@ fn finish(draft: &mut Draft) {
 fn environment(draft: &mut Draft, at: u64) {
     let other = registers(draft.rng);
     let narrow = matches!(draft.size, 14 | 94);
-    let tags = draft.rng.next() as u16;
+    let tags = draft.rng.next_u64() as u16;
     let words = [other.control, other.status, tags];
     let mut bytes = Vec::new();
     for word in words {

@@ -15,8 +15,17 @@ struct Entry {
     rflags: u64,
     fs_base: u64,
     gs_base: u64,
+    /// Where the last, near jump goes: to the instruction, or to [`to_compatibility_mode`].
     rip: u64,
+    /// Offset (32 bits) and selector that the latter goes on to.
+    far: u64,
+    /// Selector of DS and ES.
+    data: u64,
 }
+
+/// Linux's selectors of 32-bit user code and of flat user data.
+const USER_CODE_32: u64 = 0x23;
+const USER_DATA: u64 = 0x2b;
 
 const GPR: usize = offset_of!(Entry, gpr);
 const _: () = assert!(offset_of!(Entry, fx) == 0);
@@ -27,18 +36,22 @@ pub(super) static HOST_FS: AtomicU64 = AtomicU64::new(0);
 pub(super) static HOST_GS: AtomicU64 = AtomicU64::new(0);
 /// Where the case begins: a jump through memory needs no register.
 static TARGET: AtomicU64 = AtomicU64::new(0);
+static FAR_TARGET: AtomicU64 = AtomicU64::new(0);
 /// MXCSR at power-on, which Rust code expects.
 static MXCSR: u32 = 0x1f80;
 
 /// Runs the instruction at `state.rip` with the registers of `state` until its breakpoint or fault.
-pub(super) fn run(_handlers: &Handlers, state: &State) -> Caught {
+pub(super) fn run(_handlers: &Handlers, state: &State, bits: u32) -> Caught {
+    let compatible = bits == 32;
     let entry = Entry {
         fx: state.to_fx_image(),
         gpr: state.gpr,
         rflags: state.rflags,
         fs_base: state.fs_base,
         gs_base: state.gs_base,
-        rip: state.rip,
+        rip: if compatible { to_compatibility_mode as *const () as u64 } else { state.rip },
+        far: state.rip | USER_CODE_32 << 32,
+        data: if compatible { USER_DATA } else { 0 },
     };
     signal::expect();
     // SAFETY: the handlers are installed (`_handlers`), so whatever the code at `rip` raises returns through `leave` with
@@ -70,6 +83,11 @@ unsafe extern "C" fn enter(entry: *const Entry) {
         "fxrstor64 [rdi]",
         "mov rax, [rdi + {rip}]",
         "mov [rip + {target}], rax",
+        "mov rax, [rdi + {far}]",
+        "mov [rip + {far_target}], rax",
+        "mov eax, [rdi + {data}]",
+        "mov ds, eax",
+        "mov es, eax",
         "mov rax, [rdi + {fs}]",
         "wrfsbase rax",
         "mov rax, [rdi + {gs}]",
@@ -97,12 +115,20 @@ unsafe extern "C" fn enter(entry: *const Entry) {
         host_fs = sym HOST_FS,
         host_gs = sym HOST_GS,
         target = sym TARGET,
+        far_target = sym FAR_TARGET,
         gpr = const GPR,
         rflags = const offset_of!(Entry, rflags),
         fs = const offset_of!(Entry, fs_base),
         gs = const offset_of!(Entry, gs_base),
         rip = const offset_of!(Entry, rip),
+        far = const offset_of!(Entry, far),
+        data = const offset_of!(Entry, data),
     )
+}
+
+#[unsafe(naked)]
+unsafe extern "C" fn to_compatibility_mode() {
+    naked_asm!("jmp fword ptr [rip + {far_target}]", far_target = sym FAR_TARGET)
 }
 
 /// The end of [`enter`]: RSP is what it had saved, the direction flag is clear.

@@ -55,7 +55,7 @@ impl Host {
     /// Runs one case on `memory`, the arena's contents before it.
     pub fn run(&mut self, case: &Case, memory: &[u8]) -> Outcome {
         self.arena.write(memory);
-        let caught = enter::run(&self.handlers, &case.state);
+        let caught = enter::run(&self.handlers, &case.state, case.bits);
         let start = case.state.rip;
         let mut state = caught.state;
         let at_breakpoint = caught.fault.vector == vector::BP;

@@ -14,6 +14,8 @@ use super::{Unavailable, fault_of};
 use crate::state::{FX_SIZE, State};
 
 const SIGNALS: [i32; 5] = [libc::SIGSEGV, libc::SIGBUS, libc::SIGILL, libc::SIGFPE, libc::SIGTRAP];
+/// Linux's selector of 64-bit user code.
+const USER_CODE_64: u16 = 0x33;
 const STACK_SIZE: usize = 256 << 10;
 
 /// What ended a case: a breakpoint is vector 3.
@@ -150,4 +152,7 @@ extern "C" fn keep(signal: i32, _info: *mut libc::siginfo_t, context: *mut libc:
     context.gregs[libc::REG_RIP as usize] = return_address() as i64;
     context.gregs[libc::REG_RSP as usize] = host_rsp() as i64;
     context.gregs[libc::REG_EFL as usize] = 0x202;
+    // Back to 64-bit code; the upper fields (GS, FS, SS) stay.
+    let selectors = &mut context.gregs[libc::REG_CSGSFS as usize];
+    *selectors = *selectors & !0xffff | i64::from(USER_CODE_64);
 }

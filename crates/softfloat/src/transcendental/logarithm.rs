@@ -117,12 +117,11 @@ fn log2_plus_one(x: Unpacked) -> Log2 {
     let exponent = sum.exp + i32::from(halve);
     let one = Real { sign: false, exp: 0, sig: 1 << 127 };
     let m = Real { exp: sum.exp - exponent, ..sum };
-    let whole = from_signed(i64::from(exponent));
     if m == one {
-        return Log2 { value: whole, exact: true };
+        return Log2 { value: from_signed(i64::from(exponent)), exact: true };
     }
     let fraction = log2_ratio(&plus(m, Real { sign: true, ..one }), &plus(m, one));
-    Log2 { value: if exponent == 0 { fraction } else { plus(whole, fraction) }, exact: false }
+    Log2 { value: if exponent == 0 { fraction } else { plus(from_signed(i64::from(exponent)), fraction) }, exact: false }
 }
 
 /// `2/ln 2 * atanh(numerator / denominator)`.

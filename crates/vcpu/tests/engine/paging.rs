@@ -68,7 +68,7 @@ fn remapped(prepare: impl FnOnce(&mut Bench), remap: impl FnOnce(&mut CodeAssemb
         a.mov(rbx, FREE)?;
         a.call(rbx)?;
         a.mov(r8, rax)?;
-        a.mov(qword_ptr(r14), (DATA + 0x1000 | P | W) as i32)?;
+        a.mov(qword_ptr(r14), ((DATA + 0x1000) | P | W) as i32)?;
         remap(a)?;
         a.call(rbx)?;
         a.out(i32::from(DONE), al)

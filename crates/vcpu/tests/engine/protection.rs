@@ -9,6 +9,8 @@ use iced_x86::code_asm::*;
 use crate::machine::page::{NX, P, U, W};
 use crate::machine::*;
 
+type Program = fn(&mut CodeAssembler) -> Result<(), IcedError>;
+
 const FREE: u64 = 0x5000_0000;
 
 /// Runs `program` and expects a page fault with this error code at `FREE`.
@@ -104,7 +106,7 @@ fn smap_yields_to_ac() {
 
 #[test]
 fn user_accesses() {
-    let fault = |flags: u64, program: fn(&mut CodeAssembler) -> Result<(), IcedError>| {
+    let fault = |flags: u64, program: Program| {
         let mut bench = with_page(flags, cr4::SMEP | cr4::SMAP);
         enter_user(&mut bench, program);
         let trap = bench.trap();
@@ -112,9 +114,9 @@ fn user_accesses() {
         assert_eq!(bench.reg(RSP), INNER_STACK - 0x30, "on the stack of level 0");
         trap.error.expect("page faults have one")
     };
-    let load: fn(&mut CodeAssembler) -> Result<(), IcedError> = |a| a.mov(al, byte_ptr(rbx));
-    let store: fn(&mut CodeAssembler) -> Result<(), IcedError> = |a| a.mov(byte_ptr(rbx), al);
-    let jump: fn(&mut CodeAssembler) -> Result<(), IcedError> = |a| a.jmp(rbx);
+    let load: Program = |a| a.mov(al, byte_ptr(rbx));
+    let store: Program = |a| a.mov(byte_ptr(rbx), al);
+    let jump: Program = |a| a.jmp(rbx);
     assert_eq!(fault(P | W, load), 5);
     assert_eq!(fault(P | W, store), 7);
     assert_eq!(fault(P | W, jump), 0x15);
@@ -157,7 +159,7 @@ fn the_same_page_seen_by_both_levels() {
 
 #[test]
 fn privileged_instructions_fault_at_level_3() {
-    let programs: [fn(&mut CodeAssembler) -> Result<(), IcedError>; 6] =
+    let programs: [Program; 6] =
         [|a| a.hlt(), |a| a.cli(), |a| a.in_(al, 0x60), |a| a.mov(rax, cr0), |a| a.wrmsr(), |a| a.invlpg(ptr(rbx))];
     for program in programs {
         let mut bench = with_page(P, 0);

@@ -348,8 +348,14 @@ fn explore(mode: Mode, seeds: std::ops::Range<u64>) {
     for seed in seeds {
         let whole = Case::new(mode, &soup, seed).run(INSTRUCTIONS);
         let again = Case::new(mode, &soup, seed).run(if seed % 2 == 0 { 1 } else { 2 + seed % 6 });
-        for difference in [whole.exits != again.exits, whole.registers != again.registers, whole.ram != again.ram, whole.counts != again.counts] {
-            assert!(!difference, "{mode:?} case {seed}:\n{:?}\n{:?}\n{:x?}\n{:x?}", whole.counts, again.counts, whole.registers, again.registers);
+        for difference in
+            [whole.exits != again.exits, whole.registers != again.registers, whole.ram != again.ram, whole.counts != again.counts]
+        {
+            assert!(
+                !difference,
+                "{mode:?} case {seed}:\n{:?}\n{:?}\n{:x?}\n{:x?}",
+                whole.counts, again.counts, whole.registers, again.registers
+            );
         }
         assert!(whole.xmm == again.xmm, "{mode:?} case {seed}");
         executed += whole.counts[0];

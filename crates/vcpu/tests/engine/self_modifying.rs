@@ -87,26 +87,6 @@ fn code_that_runs_through_two_addresses() {
 }
 
 #[test]
-fn a_mapping_replaced_between_runs() {
-    let mut bench = Bench::long();
-    let target = CODE + 0x3000;
-    constant(&mut bench, target);
-    bench.program(CODE, |a| {
-        let mut turn = a.create_label();
-        a.set_label(&mut turn)?;
-        a.call(target)?;
-        a.out(0x50, eax)?;
-        a.jmp(turn)
-    });
-    assert_eq!(bench.access().data, 100);
-    bench.answer(0);
-    bench.write(0x20_0000, &bench.bytes(target, 0x1000));
-    bench.write(0x20_0000 + MOV_IMM, &[55]);
-    bench.machine.map(target, 0x1000, Kind::Ram, 0x20_0000).expect("aligned");
-    assert_eq!(bench.access().data, 55);
-}
-
-#[test]
 fn devices_write_between_runs() {
     let mut bench = Bench::long();
     let end = bench.program(CODE, |a| {
@@ -129,58 +109,6 @@ fn devices_write_between_runs() {
     bench.write(CODE + 25, &rest);
     bench.finish();
     assert_eq!(bench.reg(RAX), 5 + 0x50);
-}
-
-#[test]
-fn the_tail_of_an_instruction_on_the_next_page() {
-    let mut bench = Bench::long();
-    // The immediate's upper two bytes lie on the second page.
-    let at = CODE + 0x1000 - 3;
-    bench.routine(at, |a| {
-        a.mov(eax, 100)?;
-        a.ret()
-    });
-    bench.program(CODE, |a| {
-        let mut turn = a.create_label();
-        a.mov(ecx, 5)?;
-        a.set_label(&mut turn)?;
-        a.call(at)?;
-        a.add(r8d, eax)?;
-        a.add(word_ptr(r14), 1)?;
-        a.dec(ecx)?;
-        a.jnz(turn)?;
-        a.out(i32::from(DONE), al)
-    });
-    bench.set_reg(14, CODE + 0x1000);
-    bench.finish();
-    assert_eq!(bench.reg(8), 500 + ((1 + 2 + 3 + 4) << 16));
-}
-
-#[test]
-fn the_second_page_of_an_instruction_is_mapped_elsewhere() {
-    let mut bench = Bench::long();
-    let at = CODE + 0x1000 - 3;
-    bench.routine(at, |a| {
-        a.mov(eax, 100)?;
-        a.ret()
-    });
-    bench.write(0x20_0000, &bench.bytes(CODE + 0x1000, 16));
-    bench.write(0x20_0000, &[9]);
-    let entry = bench.entry_address(CODE + 0x1000, 12);
-    bench.map_page(DATA, entry & !0xfff, page::P | page::W);
-    bench.set_reg(14, DATA + entry % 4096);
-    bench.program(CODE, |a| {
-        a.call(at)?;
-        a.mov(r8d, eax)?;
-        a.mov(qword_ptr(r14), 0x20_0003)?;
-        a.mov(r15, CODE + 0x1000)?;
-        a.invlpg(ptr(r15))?;
-        a.call(at)?;
-        a.out(i32::from(DONE), al)
-    });
-    bench.finish();
-    assert_eq!(bench.reg(8), 100);
-    assert_eq!(bench.reg(RAX), 100 | 9 << 16);
 }
 
 #[test]
@@ -295,61 +223,4 @@ fn a_routine_copied_over_one_that_ran() {
     });
     bench.finish();
     assert_eq!(bench.reg(8), 64 << 32 | 128);
-}
-
-#[test]
-fn an_interrupt_frame_over_its_own_handler() {
-    // The handler's code lies where the frame is pushed: its first instructions are the eight bytes of RIP.
-    for external in [false, true] {
-        let mut bench = Bench::long();
-        let stack = CODE + 0x4000;
-        let handler = stack - 0x28;
-        bench.write(handler, &[0xc3]);
-        bench.gate(3, handler, 0);
-        bench.gate(0x45, handler, 0);
-        let program = if external { 0x15_e000 } else { 0x15_dfff };
-        bench.program(CODE, |a| {
-            // Run the handler's bytes once so that they are decoded.
-            a.call(handler)?;
-            a.jmp(program)
-        });
-        bench.routine(program, |a| a.int3());
-        bench.set_reg(RSP, stack);
-        bench.machine.run(0, 3, u64::MAX);
-        assert_eq!(bench.rip(), program);
-        // RIP as pushed, 00 e0 15 00 ..., is ADD AL, AH.
-        bench.set_reg(RAX, 0x0203);
-        if external {
-            bench.set_flags(cpu::flags::bit::IF);
-            let core = bench.core();
-            assert!(core.lapic.accept_fixed(0x45, lapic::Trigger::Edge));
-        } else {
-            bench.machine.run(0, 1, u64::MAX);
-        }
-        bench.machine.run(0, 1, u64::MAX);
-        assert_eq!(bench.u64(handler), 0x15_e000);
-        assert_eq!((bench.reg(RAX), bench.rip()), (0x0205, handler + 2), "external: {external}");
-    }
-}
-
-#[test]
-fn accessed_bits_set_among_code() {
-    // The page table's page also holds code: setting an accessed bit rewrites a granule that is decoded.
-    let mut bench = Bench::long();
-    let entry = bench.entry_address(DATA, 12);
-    bench.map_page(DATA + 0x10_0000 - 0x8_0000, entry & !0xfff, page::P | page::W);
-    let code = DATA + 0x8_0000 + entry % 4096;
-    // Entry bytes 23 00 18 00 ... : AND EAX, [RAX]; SBB [RAX], AL ... with bit 5 (accessed) set; 03 is ADD.
-    bench.write_u64(entry, DATA | page::P | page::W);
-    bench.write_u64(DATA, 0x0f);
-    bench.set_reg(RAX, DATA);
-    bench.set_rip(code);
-    bench.machine.run(0, 1, u64::MAX);
-    assert_eq!(bench.rip(), code + 2);
-    assert_eq!(bench.reg(RAX), (DATA + 0x0f) & 0xffff_ffff, "the bytes were ADD EAX, [RAX] when they were fetched");
-    assert_eq!(bench.u64(entry) & 0xff, 0x23);
-    bench.set_reg(RAX, DATA);
-    bench.set_rip(code);
-    bench.machine.run(0, 1, u64::MAX);
-    assert_eq!(bench.reg(RAX), DATA & 0x0f, "and AND now");
 }

@@ -1,6 +1,6 @@
 /**
  * Signals that ask the program to end, as an `AbortSignal` for whatever it is doing and the exit status that follows.
- * The first one ends things in order; a second one finds its default action again.
+ * The first one ends things in order; a second one ends the program at once, by way of its exit handlers.
  */
 import { VmError } from "../errors.js";
 import { EXIT_STATUS } from "./exit-codes.js";
@@ -18,7 +18,7 @@ export class Interruption implements Disposable {
   #status: number | undefined;
 
   constructor() {
-    this.#handlers = Object.entries(SIGNALS).map(([name, status]) => [name, () => this.end(status)] as const);
+    this.#handlers = Object.entries(SIGNALS).map(([name, status]) => [name, () => this.#signalled(status)] as const);
     for (const [name, handler] of this.#handlers) process.on(name, handler);
   }
 
@@ -35,8 +35,13 @@ export class Interruption implements Disposable {
   /** Ends what is going on, with this exit status. */
   end(status: number): void {
     this.#status ??= status;
-    this[Symbol.dispose]();
     this.#controller.abort(new VmError("VM_WRONG_STATE", "interrupted"));
+  }
+
+  /** By default a signal would leave a terminal as raw as it is. */
+  #signalled(status: number): void {
+    if (this.#status !== undefined) process.exit(status);
+    this.end(status);
   }
 
   [Symbol.dispose](): void {

@@ -3,19 +3,31 @@
  * error, as text or as JSON.
  */
 import type { VmError } from "../errors.js";
+import { EXIT_STATUS } from "./exit-codes.js";
 
 /** Where text goes; the process's streams, or a test's. */
 export interface TextStream {
   write(text: string): unknown;
+  /** Told when what was written could not be delivered. */
+  on?(event: "error", listener: (error: NodeJS.ErrnoException) => void): unknown;
 }
 
 export class Output {
   readonly #stdout: TextStream;
   readonly #stderr: TextStream;
+  #brokenStatus: number | undefined;
 
-  constructor(stdout: TextStream = process.stdout, stderr: TextStream = process.stderr) {
+  constructor(stdout: TextStream, stderr: TextStream) {
     this.#stdout = stdout;
     this.#stderr = stderr;
+    stdout.on?.("error", (error) => this.#broke(error));
+    // There is nobody left to tell.
+    stderr.on?.("error", () => {});
+  }
+
+  /** The exit status that a standard output which takes no more leads to; undefined while it takes all. */
+  get brokenStatus(): number | undefined {
+    return this.#brokenStatus;
   }
 
   /** A result, on standard output. */
@@ -46,11 +58,20 @@ export class Output {
   /** An error with its code and what to do about it. */
   error(error: VmError, json: boolean): void {
     if (json) {
-      this.noteJson({ error: { code: error.code, message: error.message, hint: error.hint } });
+      this.noteJson({ error: errorAsJson(error) });
       return;
     }
     this.note(`error: ${error.message} (${error.code})`);
     if (error.hint !== undefined) this.note(`hint: ${error.hint}`);
+  }
+
+  /** A reader that has gone away (`| head`) wants no message; a full disk does. */
+  #broke(error: NodeJS.ErrnoException): void {
+    if (this.#brokenStatus !== undefined) return;
+    this.#brokenStatus = error.code === "EPIPE" ? EXIT_STATUS.brokenPipe : EXIT_STATUS.failure;
+    if (error.code !== "EPIPE") this.note(`error: standard output cannot be written: ${error.message}`);
+    // The command may have ended before the news came.
+    process.exitCode = this.#brokenStatus;
   }
 
   /** Rows in aligned columns, the first row being the heading. */
@@ -64,4 +85,13 @@ export class Output {
           .trimEnd(),
       );
   }
+}
+
+/** An error as every JSON report has it. */
+export function errorAsJson({ code, message, hint }: VmError): {
+  readonly code: string;
+  readonly message: string;
+  readonly hint: string | undefined;
+} {
+  return { code, message, hint };
 }

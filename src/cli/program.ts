@@ -45,7 +45,15 @@ Examples:
 }
 
 /** Runs the command line `argv` (without node and the script) and returns its exit status. Never rejects. */
-export async function main(argv: readonly string[], output: Output = new Output()): Promise<number> {
+export async function main(
+  argv: readonly string[],
+  output: Output = new Output(process.stdout, process.stderr),
+): Promise<number> {
+  const status = await perform(argv, output);
+  return output.brokenStatus ?? status;
+}
+
+async function perform(argv: readonly string[], output: Output): Promise<number> {
   let status: number = EXIT_STATUS.ok;
   const program = createProgram({
     output,

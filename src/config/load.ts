@@ -14,7 +14,7 @@ export function parseConfig(input: unknown): VmConfig {
   if (result.success) return result.data;
   throw new VmError("VM_CONFIG_INVALID", `the configuration is invalid: ${describe(result.error)}`, {
     cause: result.error,
-    hint: "correct the named fields; README.md and `vmdeck run --help` list what they take",
+    hint: "correct the named fields; `vmdeck run --help` lists what they take",
   });
 }
 

@@ -52,9 +52,9 @@ export const vmConfigSchema = z.strictObject({
   memoryBytes: z
     .number()
     .int()
-    .min(16 * MIB)
-    .max(1024 * 1024 * MIB)
-    .multipleOf(4096)
+    .min(16 * MIB, "a machine has at least 16MiB of RAM")
+    .max(1024 * 1024 * MIB, "a machine has at most 1TiB of RAM")
+    .multipleOf(4096, "RAM is a multiple of 4KiB")
     .default(512 * MIB),
   cpus: z.literal(1).default(1),
   cpu: cpuSchema.prefault({}),

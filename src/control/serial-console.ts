@@ -72,6 +72,8 @@ export class SerialConsole {
       const timer = setTimeout(() => {
         this.#waiters = this.#waiters.filter((other) => other !== waiter);
         reject(this.#failure("VM_TIMEOUT", `${regex} did not appear within ${timeoutMs} ms`));
+        // Those behind it have waited for their turn, not only for their text.
+        this.#match();
       }, timeoutMs);
       const waiter: Waiter = {
         // Without "g" and "y", exec keeps no position of its own.

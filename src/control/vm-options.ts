@@ -10,10 +10,7 @@ import { parseDuration, parseSize } from "../config/units.js";
 import { VmError } from "../errors.js";
 import { resolveHome } from "../store/home.js";
 import { findImage, type Image } from "../store/images.js";
-import { buildMini } from "../store/mini-image.js";
-
-/** The image that is built on demand. */
-export const DEFAULT_IMAGE = "mini";
+import { buildMini, MINI } from "../store/mini-image.js";
 
 /** A VM to run. Either `image` or `kernel` is needed. */
 export interface VmOptions {
@@ -102,19 +99,23 @@ async function resolveBoot(options: VmOptions, resolving: ResolveOptions): Promi
       hint: "name an image (`vmdeck run mini`) or a kernel (`vmdeck run --kernel FILE --initrd FILE`)",
     });
   }
-  const image = await openImage(options.image, options.home ?? resolveHome(), resolving);
+  const image = await openImage(
+    options.image,
+    options.home === undefined ? resolveHome() : resolve(options.home),
+    resolving,
+  );
   const append = [image.manifest.append, options.append ?? ""].filter((part) => part !== "").join(" ");
   const initrd = options.initrd === undefined ? image.initrdPath : resolve(options.initrd);
   return { kind: "linux", kernel: image.kernelPath, initrd, append };
 }
 
-/** The image of this name; the default one is built when it is not there. */
+/** The image of this name; `mini` is built when it is not there. */
 async function openImage(name: string, home: string, resolving: ResolveOptions): Promise<Image> {
   try {
     return await findImage(home, name);
   } catch (error) {
     const absent = error instanceof VmError && error.code === "VM_IMAGE_NOT_FOUND";
-    if (!absent || name !== DEFAULT_IMAGE) throw error;
+    if (!absent || name !== MINI) throw error;
     return await buildMini(home, resolving);
   }
 }

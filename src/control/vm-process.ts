@@ -14,6 +14,8 @@ import { type Launch, type LaunchAnswer, launchSchema, toRpcError } from "./prot
 import { ControlServer } from "./server.js";
 import type { VmExit } from "./vm-report.js";
 
+type VmLaunch = Extract<Launch, { kind: "vm" }>;
+
 /** A launcher that has not asked for the start after this long has given up. */
 const START_PATIENCE_MS = 30_000;
 
@@ -54,7 +56,7 @@ function parseLaunch(line: string): Launch {
   return launch.data;
 }
 
-async function runVm(launch: Extract<Launch, { kind: "vm" }>, lost: Promise<void>): Promise<void> {
+async function runVm(launch: VmLaunch, lost: Promise<void>): Promise<void> {
   const console = new ConsoleHub();
   const config = parseConfig(launch.config);
   let server: ControlServer | undefined;
@@ -78,7 +80,27 @@ async function runVm(launch: Extract<Launch, { kind: "vm" }>, lost: Promise<void
   process.on("exit", () => listening.remove());
   await server.listen();
   answer({ kind: "ready", address: server.address });
+  try {
+    await serve(launch, { machine, server, console, started, lost });
+  } catch (error) {
+    // The launcher has had its answer and clients wait for a report that cannot come: standard error tells why.
+    process.stderr.write(`${error instanceof VmError ? `${error.message} (${error.code})` : String(error)}\n`);
+    process.exit(1);
+  }
+}
 
+interface Served {
+  readonly machine: Machine;
+  readonly server: ControlServer;
+  readonly console: ConsoleHub;
+  /** The launcher wants the guest to run. */
+  readonly started: Promise<void>;
+  /** The launcher is gone. */
+  readonly lost: Promise<void>;
+}
+
+/** Runs the machine to its end and lets the clients take what there is to tell. Rejects for bugs of ours and for back ends that cannot be closed. */
+async function serve(launch: VmLaunch, { machine, server, console, started, lost }: Served): Promise<void> {
   const orphaned = lost.then(() => {
     machine.finish({ kind: "killed" });
     return "orphaned" as const;

@@ -176,7 +176,8 @@ async function join(process: VmProcess, token: string): Promise<VmParts> {
     hold: (stopped) => client?.hold(stopped),
   });
   client = await ControlClient.connect(process.answer.address, token, {
-    event(_method, params) {
+    event(method, params) {
+      if (method !== "event") return;
       const event = params as VmEvent;
       if (event.kind === "ended") report = event.exit;
       else for (const reader of readers) reader.push(event);

@@ -41,6 +41,8 @@ type SerialConfig = VmConfig["serial"];
 const COM1 = { name: "serial0", basePort: 0x3f8, irq: 4 } as const;
 const FIRST_SLOT = 1;
 const LAST_SLOT = 31;
+/** isa-debug-exit takes four ports. */
+const LAST_EXIT_PORT = 0xfffc;
 const DISCARD: ByteSink = { write: () => {} };
 
 /** What `--device` takes, and the options of each. */
@@ -165,9 +167,9 @@ async function plugDevice(
 function plugDebugExit(device: DeviceConfig, count: number, context: DeviceContext, ports: PortBus): Device {
   const base = device.options.iobase ?? "0xf4";
   const port = /^(0x[0-9a-f]{1,4}|\d{1,5})$/i.test(base) ? Number(base) : Number.NaN;
-  if (count > 0 || !Number.isInteger(port) || port > 0xffff) {
+  if (count > 0 || !Number.isInteger(port) || port > LAST_EXIT_PORT) {
     throw new VmError("VM_CONFIG_INVALID", count > 0 ? "isa-debug-exit is given twice" : `iobase=${base} is no port`, {
-      hint: "give isa-debug-exit once; iobase is a port number like 0xf4",
+      hint: "give isa-debug-exit once; iobase is a port number like 0xf4, at most 0xfffc",
     });
   }
   const exit = new IsaDebugExit(context, port);

@@ -12,6 +12,7 @@ import { createStaging, type Image, publishImage } from "./images.js";
 import { aliasIndex, dependencyIndex, type KernelModule, selectModules } from "./kernel-modules.js";
 import { miniFiles } from "./mini-files.js";
 
+/** Name of the image, the one that is built on demand. */
 export const MINI = "mini";
 
 const KERNEL_METAPACKAGE = "linux-image-cloud-amd64";

@@ -147,5 +147,6 @@ class NativeMachine {
 
 module.exports = {
   NativeMachine,
-  engineInfo: () => JSON.stringify({ version: "fake", arch: "none", os: "none", engines: [], cpuModels: [], hostFeatures: [] }),
+  engineInfo: () =>
+    JSON.stringify({ version: "fake", arch: "none", os: "none", engines: [], cpuModels: [], hostFeatures: [] }),
 };

@@ -2,6 +2,7 @@
  * `vmdeck` from end to end on the real processor: guests of a few instructions for every way of ending, and Debian's
  * kernel once, in pipes.
  */
+import { spawn } from "node:child_process";
 import { mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
@@ -9,7 +10,7 @@ import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import { debugExit, ECHO, HALT, HANG, POWER_OFF, print, RESET, TRIPLE_FAULT } from "../guest/code.js";
 import { pvhKernel } from "../guest/pvh.js";
 import { isAlive, Program, runProgram, socketsIn } from "./program.js";
-import { TEST_HOME } from "./test-home.js";
+import { BIN, TEST_HOME } from "./test-home.js";
 
 const GUESTS = {
   hello: [...print("hello from the guest\n"), ...POWER_OFF],
@@ -156,6 +157,37 @@ describe("a VM's end", () => {
     expect((await program.finished()).status).toBe(status);
     await expect.poll(() => isAlive(vmProcess), { timeout: 20_000, interval: 50 }).toBe(false);
     await expect.poll(() => socketsIn(sockets), { timeout: 5_000, interval: 50 }).toEqual([]);
+  });
+});
+
+describe("on a terminal", () => {
+  /** What a shell on a terminal of its own shows, `keys` being typed once the guest is ready. */
+  async function onTerminal(script: string, keys: string): Promise<string> {
+    const child = spawn("script", ["-qec", script, "/dev/null"], {
+      env: { ...process.env, SHELL: "/bin/sh", TMPDIR: sockets },
+    });
+    let out = "";
+    child.stdout.setEncoding("latin1").on("data", (text: string) => {
+      const before = out.includes("ready");
+      out += text;
+      if (!before && out.includes("ready")) child.stdin.write(keys);
+    });
+    await new Promise((resolve, reject) => child.on("error", reject).on("close", resolve));
+    return out;
+  }
+
+  test("keys reach the guest as they are, Ctrl-] ends it, and the terminal is as before", async () => {
+    const command = [process.execPath, BIN, ...argumentsFor("echo")].join(" ");
+    const out = await onTerminal(
+      `echo "<$(stty -g)>"; ${command}; echo "status $?"; echo "<$(stty -g)>"`,
+      "a\x03\x04b\x1d",
+    );
+    const [before, after] = [...out.matchAll(/<([0-9a-f:]+)>/g)].map(([, modes]) => modes);
+    expect(before).toMatch(/:/);
+    expect(after).toBe(before);
+    expect(out).toContain("Ctrl-] ends it");
+    expect(out).toContain("status 0");
+    expect(socketsIn(sockets)).toEqual([]);
   });
 });
 

@@ -151,8 +151,17 @@ fn no_register(draft: &mut Draft, wanted: u64) -> Option<()> {
 /// in the fault, or in what LEA loads.
 fn sixteen_bit(draft: &mut Draft) -> Option<()> {
     use Register as R;
-    let (base, index) =
-        draft.rng.pick(&[(R::BX, R::SI), (R::BX, R::DI), (R::BP, R::SI), (R::BP, R::DI), (R::SI, R::None), (R::DI, R::None), (R::BP, R::None), (R::BX, R::None), (R::None, R::None)]);
+    let (base, index) = draft.rng.pick(&[
+        (R::BX, R::SI),
+        (R::BX, R::DI),
+        (R::BP, R::SI),
+        (R::BP, R::DI),
+        (R::SI, R::None),
+        (R::DI, R::None),
+        (R::BP, R::None),
+        (R::BX, R::None),
+        (R::None, R::None),
+    ]);
     let displacement = match draft.rng.below(3) {
         0 => 0,
         1 => draft.rng.between(-128, 127),

@@ -37,8 +37,12 @@ pub fn reason(code: Code, bits: u32) -> Option<Reason> {
     }
     Some(match code.mnemonic() {
         M::Cpuid | M::Rdtsc | M::Rdtscp | M::Rdpmc | M::Xgetbv | M::Sgdt | M::Sidt | M::Sldt | M::Str | M::Smsw => Reason::Machine,
-        M::Syscall | M::Sysenter | M::Sysexit | M::Sysret | M::Into | M::Int | M::Int1 | M::Iret | M::Iretd | M::Iretq => Reason::OperatingSystem,
-        M::Sysexitq | M::Sysretq | M::Lar | M::Lsl | M::Verr | M::Verw | M::Lss | M::Lfs | M::Lgs | M::Lds | M::Les | M::Retf => Reason::OperatingSystem,
+        M::Syscall | M::Sysenter | M::Sysexit | M::Sysret | M::Into | M::Int | M::Int1 | M::Iret | M::Iretd | M::Iretq => {
+            Reason::OperatingSystem
+        }
+        M::Sysexitq | M::Sysretq | M::Lar | M::Lsl | M::Verr | M::Verw | M::Lss | M::Lfs | M::Lgs | M::Lds | M::Les | M::Retf => {
+            Reason::OperatingSystem
+        }
         M::Jmp | M::Call if is_far(code) => Reason::OperatingSystem,
         M::Mov | M::Pop if writes_segment(code) => Reason::OperatingSystem,
         M::Reservednop if info.op_code() == 0x0f0d || info.op_code() == 0x0d => Reason::Vendor,

@@ -2,7 +2,7 @@
 //! memory, alone and with the prefixes that change what it does.
 
 use cpu::CpuModel;
-use iced_x86::{Code, CpuidFeature, EncodingKind, OpCodeInfo, OpCodeOperandKind as Kind};
+use iced_x86::{Code, CpuidFeature, EncodingKind, Mnemonic, OpCodeInfo, OpCodeOperandKind as Kind};
 
 use crate::excluded::{self, Reason};
 use crate::guest::MODEL;
@@ -60,7 +60,7 @@ pub struct Forms {
 
 /// Every form of the model.
 pub fn enumerate() -> Forms {
-    let model = CpuModel::new(MODEL, "GenuineIntel", &[]).expect("the model under test exists");
+    let model = model();
     let mut forms = Forms { covered: Vec::new(), excluded: Vec::new() };
     for bits in [64, 32] {
         for code in Code::values().filter(|code| in_model(*code, bits, &model)) {
@@ -73,6 +73,29 @@ pub fn enumerate() -> Forms {
     forms
 }
 
+/// Forms that processors have and the model has not, as far as they have operands that cases can be made of.
+pub fn enumerate_absent() -> Vec<Form> {
+    let model = model();
+    let lacks = |code: &Code| {
+        let info = code.op_code();
+        info.is_instruction() && info.encoding() == EncodingKind::Legacy && info.decoder_option() == 0 && !info.fwait()
+    };
+    [64, 32]
+        .into_iter()
+        .flat_map(|bits| {
+            let model = &model;
+            Code::values()
+                .filter(lacks)
+                .filter(move |code| code.op_code().is_available_in_mode(bits) && !in_model(*code, bits, model))
+                .flat_map(move |code| of_code(code, bits))
+        })
+        .collect()
+}
+
+fn model() -> CpuModel {
+    CpuModel::new(MODEL, "GenuineIntel", &[]).expect("the model under test exists")
+}
+
 /// True for an instruction that the model has in code of that size.
 fn in_model(code: Code, bits: u32, model: &CpuModel) -> bool {
     let info = code.op_code();
@@ -83,7 +106,32 @@ fn in_model(code: Code, bits: u32, model: &CpuModel) -> bool {
         // FWAIT and another instruction under one name.
         && !info.fwait()
         && (if bits == 64 { info.intel_decoder64() } else { info.intel_decoder32() })
-        && code.cpuid_features().iter().all(|feature| has_feature(model, *feature))
+        && (is_hint(code) || code.cpuid_features().iter().all(|feature| has_feature(model, *feature)))
+}
+
+/// Instructions of later features that older processors execute as NOP.
+fn is_hint(code: Code) -> bool {
+    use Mnemonic as M;
+    const HINTS: &[M] = &[
+        M::Endbr32,
+        M::Endbr64,
+        M::Rdsspd,
+        M::Rdsspq,
+        M::Cldemote,
+        M::Prefetch,
+        M::Prefetchw,
+        M::Prefetchwt1,
+        M::Prefetchit0,
+        M::Prefetchit1,
+        M::Bndcl,
+        M::Bndcn,
+        M::Bndcu,
+        M::Bndldx,
+        M::Bndmk,
+        M::Bndmov,
+        M::Bndstx,
+    ];
+    HINTS.contains(&code.mnemonic())
 }
 
 fn has_feature(model: &CpuModel, feature: CpuidFeature) -> bool {
@@ -123,7 +171,18 @@ fn has_feature(model: &CpuModel, feature: CpuidFeature) -> bool {
 
 /// Operands that are a register or memory.
 fn is_choice(kind: Kind) -> bool {
-    matches!(kind, Kind::r8_or_mem | Kind::r16_or_mem | Kind::r32_or_mem | Kind::r64_or_mem | Kind::mm_or_mem | Kind::xmm_or_mem)
+    matches!(
+        kind,
+        Kind::r8_or_mem
+            | Kind::r16_or_mem
+            | Kind::r32_or_mem
+            | Kind::r64_or_mem
+            | Kind::mm_or_mem
+            | Kind::xmm_or_mem
+            | Kind::r32_or_mem_mpx
+            | Kind::r64_or_mem_mpx
+            | Kind::bnd_or_mem_mpx
+    )
 }
 
 fn has_choice(info: &OpCodeInfo) -> bool {
@@ -131,7 +190,10 @@ fn has_choice(info: &OpCodeInfo) -> bool {
 }
 
 fn is_memory(kind: Kind) -> bool {
-    matches!(kind, Kind::mem | Kind::mem_offs | Kind::mem_mib | Kind::seg_rSI | Kind::es_rDI | Kind::seg_rDI | Kind::seg_rBX_al)
+    matches!(
+        kind,
+        Kind::mem | Kind::mem_offs | Kind::mem_mib | Kind::mem_mpx | Kind::seg_rSI | Kind::es_rDI | Kind::seg_rDI | Kind::seg_rBX_al
+    )
 }
 
 fn of_code(code: Code, bits: u32) -> Vec<Form> {

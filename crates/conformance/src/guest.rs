@@ -58,8 +58,8 @@ impl Guest {
         let start = case.state.rip;
         let offset = arena::offset(start, 1).expect("code lies in the arena");
         let bytes = &memory[offset..(offset | (PAGE_SIZE - 1)) + 1];
-        let block =
-            form(BlockKey { ram_offset: offset, code_bits: case.bits as u8 }, bytes, None, interp::select).expect("the instruction fits in its page");
+        let block = form(BlockKey { ram_offset: offset, code_bits: case.bits as u8 }, bytes, None, interp::select)
+            .expect("the instruction fits in its page");
         let op = &block.ops[0];
         let core = &mut self.core;
         let mut fault = None;

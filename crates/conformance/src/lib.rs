@@ -20,6 +20,7 @@ pub mod generate;
 pub mod guest;
 #[cfg(all(unix, target_arch = "x86_64"))]
 pub mod host;
+pub mod operand;
 pub mod rng;
 #[cfg(all(unix, target_arch = "x86_64"))]
 pub mod run;

@@ -50,7 +50,7 @@ mod command {
                 return ExitCode::from(2);
             }
         };
-        println!("seed {}, {} cases of each form", parsed.options.seed, parsed.options.cases);
+        println!("seed {}, {} cases of each form, host {}", parsed.options.seed, parsed.options.cases, conformance::host::vendor());
         let summary = if parsed.jobs > 1 {
             spread(&arguments, parsed.jobs)
         } else {

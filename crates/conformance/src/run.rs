@@ -60,7 +60,7 @@ pub fn run(options: &Options, out: &mut dyn FnMut(&str)) -> Result<Summary, Unav
     }
     let mut host = Host::new()?;
     let mut guest = Guest::new();
-    let amd = host::is_amd();
+    let amd = host::vendor() == "AuthenticAMD";
     let forms = form::enumerate();
     let mut summary = Summary::default();
     let mut by_family: BTreeMap<&str, (u64, BTreeSet<String>)> = BTreeMap::new();

@@ -58,9 +58,11 @@ pub const RULES: &[Rule] = &[
         open: shift_flags,
     },
     Rule { clause: "2, SHLD, SHRD: destination and flags for counts above the width", open: double_shift },
+    Rule { clause: "2, BSF, BSR: the destination for a source of zero; APM 3: unchanged", open: bit_scan },
     Rule { clause: "2, BSWAP: the result for a 16-bit register", open: bswap },
     Rule { clause: "2, FPU Flags Affected: undefined condition codes", open: condition_codes },
     Rule { clause: "1, 8.3.10: transcendentals are accurate within 1 ulp, and differ between processors", open: transcendental },
+    Rule { clause: "1, 8.3.8: angles beyond pi/4 are reduced by a 66-bit pi on Intel, by a longer one on AMD", open: angle_reduction },
     Rule { clause: "2, RCPPS RCPSS RSQRTPS RSQRTSS: relative error up to 1.5 * 2^-12", open: approximation },
     Rule {
         clause: "1, 8.1.8 and 10.5.1; APM 2, 11.4.4: x87 pointers are saved only while an exception is pending on AMD",
@@ -69,13 +71,25 @@ pub const RULES: &[Rule] = &[
     Rule { clause: "1, 11.6.6: MXCSR_MASK is the processor's; APM 1, 4.2.2: AMD has bit 17", open: mxcsr_mask },
     Rule { clause: "3A, 6.5: an image of many words faults at any of those it cannot access, and may be partly written", open: image },
     Rule { clause: "3A, 6.9.1: whether a misaligned image at a non-canonical address is #GP or #SS", open: misaligned_image },
-    Rule { clause: "2, RET JMP CALL; APM 3: a non-canonical target faults before the branch on Intel, after it (and its push) on AMD", open: target },
-    Rule { clause: "2, FCOM FICOM FUCOM: unmasked exceptions leave the condition codes on Intel and set them on AMD", open: unmasked_compare },
-    Rule { clause: "2, FCOMI FUCOMI: C1 is cleared on Intel and kept on AMD, which also sets flags when an exception is unmasked", open: compare_to_flags },
+    Rule {
+        clause: "2, RET JMP CALL; APM 3: a non-canonical target faults before the branch on Intel, after it (and its push) on AMD",
+        open: target,
+    },
+    Rule {
+        clause: "2, FCOM FICOM FUCOM: unmasked exceptions leave the condition codes on Intel and set them on AMD",
+        open: unmasked_compare,
+    },
+    Rule {
+        clause: "2, FCOMI FUCOMI: C1 is cleared on Intel and kept on AMD, which also sets flags when an exception is unmasked",
+        open: compare_to_flags,
+    },
     Rule { clause: "2, FLD: an unmasked denormal operand is not loaded on Intel and is on AMD", open: load_denormal },
     Rule { clause: "2, F2XM1 FYL2XP1: the result for an argument out of range", open: argument_range },
     Rule { clause: "2, CVTPS2PI CVTPD2PI CVTPI2PS: whether the switch to MMX comes before a SIMD exception", open: switch_to_mmx },
-    Rule { clause: "2, MASKMOVQ MASKMOVDQU: whether bytes that the mask leaves out fault, and whether the switch to MMX comes before", open: masked_store },
+    Rule {
+        clause: "2, MASKMOVQ MASKMOVDQU: whether bytes that the mask leaves out fault, and whether the switch to MMX comes before",
+        open: masked_store,
+    },
     Rule { clause: "3A, 5.3.1: whether an access across the end of a segment of 4 GiB faults or wraps", open: segment_end },
     Rule { clause: "2, MOVSXD; APM 3: a 16-bit destination reads 16 bits on Intel and 32 on AMD", open: sign_extend_to_16 },
 ];
@@ -191,6 +205,13 @@ pub fn memory_operand(case: &Case) -> Option<(u64, usize)> {
     Some((address & u64::MAX >> (64 - case.bits), operand_bytes(case.instruction.code())))
 }
 
+fn bit_scan(seen: &Seen, open: &mut Open) {
+    let found_nothing = seen.host.state.rflags & 0x40 != 0;
+    if !seen.amd && completed(seen) && found_nothing && matches!(instruction(seen).mnemonic(), M::Bsf | M::Bsr) {
+        open.gpr[instruction(seen).op0_register().full_register().number()] = u64::MAX;
+    }
+}
+
 fn bswap(seen: &Seen, open: &mut Open) {
     if instruction(seen).code() == Code::Bswap_r16 {
         result(seen, open);
@@ -212,6 +233,13 @@ fn transcendental(seen: &Seen, open: &mut Open) {
         open.st_ulps = 2;
         // Which way the last place was rounded.
         open.status |= 1 << 9;
+    }
+}
+
+fn angle_reduction(seen: &Seen, open: &mut Open) {
+    let large = seen.case.state.x87.st[0].sign_exponent & 0x7fff >= 0x3ffe;
+    if !seen.amd && large && matches!(instruction(seen).mnemonic(), M::Fsin | M::Fcos | M::Fsincos | M::Fptan) {
+        (open.x87_stack, open.status) = (true, CONDITION_C1 | EXCEPTIONS);
     }
 }
 
@@ -247,7 +275,11 @@ fn mxcsr_mask(seen: &Seen, open: &mut Open) {
 fn image(seen: &Seen, open: &mut Open) {
     let operand = memory_operand(seen.case).filter(|(_, size)| *size >= 10 && *size != 16 && !completed(seen));
     open.fault_within = operand;
-    if matches!(instruction(seen).mnemonic(), M::Fnstenv | M::Fnsave | M::Fxsave | M::Fxsave64 | M::Xsave | M::Xsave64 | M::Fstp | M::Fbstp) {
+    // Where an image goes on that runs over the end of 16-bit addresses.
+    let wraps = operand.is_some_and(|(start, size)| seen.case.bits == 32 && start <= 0xffff && start + size as u64 > 0x1_0000);
+    open.everything |= wraps && faulted(seen.host, vector::PF) && faulted(seen.guest, vector::PF);
+    if matches!(instruction(seen).mnemonic(), M::Fnstenv | M::Fnsave | M::Fxsave | M::Fxsave64 | M::Xsave | M::Xsave64 | M::Fstp | M::Fbstp)
+    {
         open.memory.extend(operand);
     }
 }
@@ -284,8 +316,10 @@ const CONDITION_C1: u16 = 0x200;
 const EXCEPTIONS: u16 = 0x80bf;
 
 fn unmasked_compare(seen: &Seen, open: &mut Open) {
-    let compares =
-        matches!(instruction(seen).mnemonic(), M::Fcom | M::Fcomp | M::Fcompp | M::Fucom | M::Fucomp | M::Fucompp | M::Ficom | M::Ficomp | M::Ftst);
+    let compares = matches!(
+        instruction(seen).mnemonic(),
+        M::Fcom | M::Fcomp | M::Fcompp | M::Fucom | M::Fucomp | M::Fucompp | M::Ficom | M::Ficomp | M::Ftst
+    );
     if compares && pending_on_amd(seen) {
         open.status |= CONDITION_CODES;
     }

@@ -29,10 +29,10 @@ impl Default for GuestClock {
 }
 
 impl GuestClock {
-    /// Guest time in nanoseconds at instruction number `instruction`.
+    /// Guest time in nanoseconds at instruction number `instruction`. Before the current piece it is the piece's start.
     pub fn ns(&self, instruction: u64) -> u64 {
         let piece = self.piece.get();
-        let elapsed = u128::from(instruction - piece.base_instruction) * u128::from(piece.slope_ps) / 1000;
+        let elapsed = u128::from(instruction.saturating_sub(piece.base_instruction)) * u128::from(piece.slope_ps) / 1000;
         piece.base_ns + elapsed as u64
     }
 
@@ -53,7 +53,7 @@ impl GuestClock {
             return 0;
         }
         let from_base = (u128::from(deadline_ns - piece.base_ns) * 1000).div_ceil(u128::from(piece.slope_ps.max(1)));
-        u64::try_from(from_base).map_or(u64::MAX, |count| (piece.base_instruction + count).saturating_sub(instruction))
+        u64::try_from(from_base).map_or(u64::MAX, |count| piece.base_instruction.saturating_add(count).saturating_sub(instruction))
     }
 
     /// Starts a new piece at `instruction` with time `ns` (raised to the current time if below it).
@@ -81,6 +81,22 @@ mod tests {
             assert!(clock.ns(1000 + count) >= deadline && clock.ns(1000 + count - 1) < deadline);
         }
         assert_eq!(clock.instructions_until(1000, 4), 0);
+    }
+
+    #[test]
+    fn a_deadline_beyond_all_time_is_far_away_at_any_speed() {
+        for slope_ps in [1, 999, 1000, 1001, u32::MAX] {
+            let clock = GuestClock::default();
+            clock.anchor(1 << 40, 0, slope_ps);
+            assert!(clock.instructions_until(1 << 40, u64::MAX) > 1 << 32, "{slope_ps} ps an instruction");
+        }
+    }
+
+    #[test]
+    fn a_processor_that_lags_behind_the_anchor_reads_its_time() {
+        let clock = GuestClock::default();
+        clock.anchor(1000, 5_000_000, 10_000);
+        assert_eq!(clock.ns(0), 5_000_000);
     }
 
     #[test]

@@ -1,5 +1,6 @@
 //! Bits of control registers (SDM 3A, 2.5) and numbers of model-specific registers (SDM 4, 2).
 
+/// CR0.
 pub mod cr0 {
     pub const PE: u64 = 1 << 0;
     pub const MP: u64 = 1 << 1;
@@ -16,6 +17,7 @@ pub mod cr0 {
     pub const WRITABLE: u64 = PE | MP | EM | TS | NE | WP | AM | NW | CD | PG;
 }
 
+/// CR4.
 pub mod cr4 {
     pub const VME: u64 = 1 << 0;
     pub const PVI: u64 = 1 << 1;
@@ -36,6 +38,7 @@ pub mod cr4 {
     pub const SMAP: u64 = 1 << 21;
 }
 
+/// IA32_EFER.
 pub mod efer {
     pub const SCE: u64 = 1 << 0;
     pub const LME: u64 = 1 << 8;
@@ -43,6 +46,7 @@ pub mod efer {
     pub const NXE: u64 = 1 << 11;
 }
 
+/// Numbers of model-specific registers.
 pub mod msr {
     pub const TSC: u32 = 0x10;
     pub const PLATFORM_ID: u32 = 0x17;

@@ -117,26 +117,32 @@ impl Flags {
             | if pf == parity_now { 0 } else { 1 << 8 };
     }
 
+    /// Carry.
     #[inline(always)]
     pub fn cf(&self) -> bool {
         self.carries & CF != 0
     }
+    /// Overflow.
     #[inline(always)]
     pub fn of(&self) -> bool {
         (self.carries ^ (self.carries << 1)) & CF != 0
     }
+    /// Zero.
     #[inline(always)]
     pub fn zf(&self) -> bool {
         self.result == 0
     }
+    /// Sign.
     #[inline(always)]
     pub fn sf(&self) -> bool {
         ((self.result >> 63) as u32 ^ (self.carries & SF_INVERT)) != 0
     }
+    /// Parity of the low byte: true when even.
     #[inline(always)]
     pub fn pf(&self) -> bool {
         ((self.result as u8) ^ (self.carries >> 8) as u8).count_ones().is_multiple_of(2)
     }
+    /// Auxiliary carry, out of bit 3.
     #[inline(always)]
     pub fn af(&self) -> bool {
         self.carries & AF != 0

@@ -174,10 +174,16 @@ impl Walker<'_> {
     }
 }
 
+/// True when bits 63 to 47 of an address are equal.
+#[inline]
+pub fn is_canonical(linear: u64) -> bool {
+    ((linear as i64) << 16 >> 16) as u64 == linear
+}
+
 impl Cpu {
-    /// True when `linear` is an address that paging can translate.
+    /// True when `linear` is an address that paging can translate in the present mode.
     #[inline]
     pub fn is_canonical(&self, linear: u64) -> bool {
-        self.mode != Mode::Long64 || ((linear as i64) << 16 >> 16) as u64 == linear
+        self.mode != Mode::Long64 || is_canonical(linear)
     }
 }

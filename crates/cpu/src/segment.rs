@@ -27,9 +27,11 @@ impl Access {
     pub const fn is_code_or_data(self) -> bool {
         self.0 & 0x10 != 0
     }
+    /// Code.
     pub const fn is_code(self) -> bool {
         self.0 & 0x18 == 0x18
     }
+    /// Data.
     pub const fn is_data(self) -> bool {
         self.0 & 0x18 == 0x10
     }
@@ -45,12 +47,15 @@ impl Access {
     pub const fn is_readable(self) -> bool {
         self.is_data() || self.0 & 0x1a == 0x1a
     }
+    /// Writable data.
     pub const fn is_writable(self) -> bool {
         self.0 & 0x1a == 0x12
     }
+    /// Descriptor privilege level, 0..3.
     pub const fn dpl(self) -> u8 {
         (self.0 >> 5 & 3) as u8
     }
+    /// Present.
     pub const fn is_present(self) -> bool {
         self.0 & 0x80 != 0
     }
@@ -66,6 +71,7 @@ impl Access {
     pub const fn page_granular(self) -> bool {
         self.0 & 0x8000 != 0
     }
+    /// Loaded with a null selector.
     pub const fn is_unusable(self) -> bool {
         self.0 & 1 << 16 != 0
     }
@@ -84,7 +90,7 @@ pub struct Segment {
 }
 
 impl Segment {
-    /// The hidden part as real mode and SYSCALL make it.
+    /// A segment from its parts: [`Cpu::update_mode`](crate::Cpu::update_mode) finds out whether it needs checks.
     pub const fn new(selector: u16, base: u64, limit: u32, access: u32) -> Self {
         Self { selector, base, limit, access: Access(access), unchecked: false }
     }
@@ -107,10 +113,12 @@ pub struct TableRegister {
 pub struct Descriptor(pub u64);
 
 impl Descriptor {
+    /// Access rights.
     pub const fn access(self) -> Access {
         let high = (self.0 >> 32) as u32;
         Access(high >> 8 & 0xf0ff)
     }
+    /// Base, 32 bits: the upper half of a 16-byte descriptor is not part of it.
     pub const fn base(self) -> u64 {
         (self.0 >> 16 & 0xff_ffff) | (self.0 >> 56) << 24
     }

@@ -46,10 +46,10 @@ pub struct Block<H> {
 }
 
 /// Decodes a block from `bytes`: what is left of the page from the block's first byte, or, when the first
-/// instruction does not fit there, the bytes of both pages with `crossing_at` the length of the first part.
+/// instruction does not fit there, the bytes of both pages with `crossing` the length of the first part.
 ///
 /// Undecodable bytes become one record that the engine's `select` maps to #UD. Returns None when the first
-/// instruction needs bytes beyond `bytes` and `crossing_at` is None: call again with both pages.
+/// instruction needs bytes beyond `bytes`: with `crossing` None call again with both pages, else its segment ends within it.
 pub fn form<H: Copy>(
     key: BlockKey,
     bytes: &[u8],

@@ -1,7 +1,7 @@
 //! The cache of decoded blocks, by the physical place of their bytes.
 //!
-//! Protect first, then read: [`BlockCache::insert`]'s caller marks the granules before it reads the bytes, so that no
-//! write between the two goes unseen. A block that crosses pages is registered on both.
+//! [`BlockCache::insert`] marks the granules as code. Nothing may write memory between the reading of a block's bytes and its
+//! insertion: such a write would go unseen. A block that crosses pages is registered on both.
 
 use std::rc::Rc;
 

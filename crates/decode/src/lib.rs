@@ -1,6 +1,6 @@
 //! From guest bytes to runnable records.
 //!
-//! - [`op`]: the 32-byte record of one decoded instruction, and how iced-x86's instruction is packed into it.
+//! - [`op`]: the 40-byte record of one decoded instruction, and how iced-x86's instruction is packed into it.
 //! - [`block`]: a run of instructions within one page, and forming it.
 //! - [`cache`]: blocks by the physical place of their bytes; invalidation by written granules.
 //!

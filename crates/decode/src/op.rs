@@ -15,7 +15,7 @@ pub mod prefix {
     pub const MEMORY: u8 = 8;
 }
 
-/// One decoded instruction: 40 bytes at most, position-independent.
+/// One decoded instruction, position-independent: 40 bytes with a handler of one pointer.
 ///
 /// Registers are numbered by their encoding within their class; byte registers AH CH DH BH are
 /// `HIGH_BYTE | 0..3`. `base` and `index` are indices into `Cpu::regs` (`ZERO` where absent, `RIP` for RIP-relative).
@@ -52,6 +52,7 @@ pub struct Op<H> {
 }
 
 impl<H> Op<H> {
+    /// True when any of the bits of [`prefix`] in `mask` is set.
     pub fn has(&self, mask: u8) -> bool {
         self.prefix & mask != 0
     }

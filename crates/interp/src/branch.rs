@@ -8,19 +8,8 @@ use iced_x86::{Code, Instruction, Mnemonic, OpKind};
 
 use crate::core::{Core, Exec};
 use crate::mov::{by_condition, condition};
-use crate::operand::{Gpr, source};
+use crate::operand::{Gpr, by_width, source};
 use crate::{Handler, Op, plain};
-
-/// Instantiates a handler for a branch operand size of 2, 4 or 8 bytes.
-macro_rules! by_branch {
-    ($size:expr, $f:ident) => {
-        match $size {
-            2 => $f::<u16> as fn(&mut $crate::Core, &$crate::Op) -> $crate::Exec,
-            4 => $f::<u32>,
-            _ => $f::<u64>,
-        }
-    };
-}
 
 pub(crate) fn select(instruction: &Instruction) -> Option<Selected<Handler>> {
     use Mnemonic as M;
@@ -34,16 +23,15 @@ pub(crate) fn select(instruction: &Instruction) -> Option<Selected<Handler>> {
         return None;
     }
     Some(plain(match instruction.mnemonic() {
-        M::Jmp if direct => by_branch!(size, jmp),
-        M::Jmp => by_branch!(size, jmp_indirect),
-        M::Call if direct => by_branch!(size, call),
-        M::Call => by_branch!(size, call_indirect),
-        M::Ret => by_branch!(size, ret),
-        M::Jcxz => by_branch!(size, jcxz),
-        M::Jecxz | M::Jrcxz => by_branch!(size, jcxz),
-        M::Loop => by_branch!(size, loop_always),
-        M::Loope => by_branch!(size, loop_while_equal),
-        M::Loopne => by_branch!(size, loop_while_not_equal),
+        M::Jmp if direct => by_width!(size, jmp),
+        M::Jmp => by_width!(size, jmp_indirect),
+        M::Call if direct => by_width!(size, call),
+        M::Call => by_width!(size, call_indirect),
+        M::Ret => by_width!(size, ret),
+        M::Jcxz | M::Jecxz | M::Jrcxz => by_width!(size, jcxz),
+        M::Loop => by_width!(size, loop_always),
+        M::Loope => by_width!(size, loop_while_equal),
+        M::Loopne => by_width!(size, loop_while_not_equal),
         _ if instruction.is_jcc_short_or_near() => match size {
             2 => by_condition!(code, jcc, u16),
             4 => by_condition!(code, jcc, u32),
@@ -140,7 +128,7 @@ fn loop_if<T: Gpr>(core: &mut Core, op: &Op, wanted: bool) -> Exec {
     if wanted && count != 0 {
         jmp::<T>(core, op)?;
     }
-    core.set_counter(op, count);
+    core.set_index(op, 1, count);
     Ok(())
 }
 
@@ -159,11 +147,6 @@ fn loop_while_not_equal<T: Gpr>(core: &mut Core, op: &Op) -> Exec {
 }
 
 impl Core {
-    /// Writes rCX (or another index register by [`Core::set_index`]) in the address size of `op`.
-    pub(crate) fn set_counter(&mut self, op: &Op, value: u64) {
-        self.set_index(op, 1, value);
-    }
-
     /// Writes a counter or index register in the address size of `op`: 16 bits merge, 32 clear the upper half.
     #[inline(always)]
     pub(crate) fn set_index(&mut self, op: &Op, number: usize, value: u64) {

@@ -60,11 +60,7 @@ fn mov_to_cr<T: Gpr>(core: &mut Core, op: &Op) -> Exec {
         }
         3 => core.write_cr3(value),
         4 => core.write_cr4(value),
-        8 => {
-            core.lapic.set_cr8(value).map_err(|_| core.raise(Fault::GP0))?;
-            core.after_apic_write();
-            Ok(())
-        }
+        8 => core.lapic.set_cr8(value).map_err(|_| core.raise(Fault::GP0)),
         _ => Err(core.raise(Fault::UD)),
     }
 }

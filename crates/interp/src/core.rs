@@ -49,8 +49,6 @@ pub struct Attention {
     pub nmi_pending: bool,
     /// NMIs are blocked until the next IRET.
     pub nmi_blocked: bool,
-    /// A level-triggered vector was ended: for the IOAPIC.
-    pub eoi: Option<u8>,
 }
 
 /// One processor.
@@ -112,7 +110,7 @@ impl Core {
     }
 
     /// Number of the executing instruction: how many have retired before it.
-    pub fn instruction_number(&self) -> u64 {
+    fn instruction_number(&self) -> u64 {
         self.retired + u64::from(self.position) + u64::from(self.rep_retired)
     }
 
@@ -132,20 +130,17 @@ impl Core {
         }
         self.leave_block();
     }
-
-    /// Ends the interrupt in service, after an EOI register write: routes what the write left behind.
-    pub fn after_apic_write(&mut self) {
-        self.leave_block();
-    }
 }
 
 impl lapic::TscClock for Core {
     fn ns_of_tsc(&self, tsc: u64) -> u64 {
-        match tsc.checked_sub(self.cpu.msr.tsc_adjust) {
-            Some(unadjusted) => GuestClock::ns_of_tsc(unadjusted),
-            // A negative adjustment moves the guest's TSC behind the clock's.
-            None if self.cpu.msr.tsc_adjust as i64 >= 0 => 0,
-            None => GuestClock::ns_of_tsc(tsc.wrapping_sub(self.cpu.msr.tsc_adjust)),
+        let adjust = self.cpu.msr.tsc_adjust;
+        if adjust == 0 {
+            return GuestClock::ns_of_tsc(tsc);
         }
+        // The adjustment counts modulo 2^64, so that only the distance from now tells past from future.
+        let now = self.now().tsc;
+        let Some(ahead) = tsc.checked_sub(now) else { return 0 };
+        now.wrapping_sub(adjust).checked_add(ahead).map_or(u64::MAX, GuestClock::ns_of_tsc)
     }
 }

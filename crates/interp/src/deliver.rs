@@ -20,7 +20,7 @@ const DR6_BS: u64 = 1 << 14;
 
 /// The instruction behind a software interrupt.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum SoftwareKind {
+pub(crate) enum SoftwareKind {
     /// INT n, INT3 and INTO: the gate's DPL is checked.
     Checked,
     /// INT1: as if by the processor's own debug logic.

@@ -109,7 +109,8 @@ impl Core {
         if self.lapic.mmio_base() == Some(address & !0xfff) {
             let now = self.now();
             self.lapic.write_mmio((address & 0xfff) as u16, T::SIZE as u8, value.u64(), now);
-            self.after_apic_write();
+            // It may have ended an interrupt, sent one, or set the timer.
+            self.leave_block();
             return Ok(());
         }
         let access = Access { space: Space::Memory, write: true, address, size: T::SIZE as u8, data: value.u64() };

@@ -9,13 +9,14 @@ use iced_x86::{Instruction, Mnemonic, OpKind};
 
 use crate::core::{Core, Exec};
 use crate::operand::{Gpr, by_size};
+use crate::string::advance;
 use crate::tables::kind;
 use crate::{Handler, Op, alone, ends};
 
-const RCX: u8 = 1;
+const RCX: usize = 1;
 const RDX: usize = 2;
-const RSI: u8 = 6;
-const RDI: u8 = 7;
+const RSI: usize = 6;
+const RDI: usize = 7;
 /// Smallest limit of a TSS that has an I/O map base.
 const MIN_TSS_LIMIT: u32 = 103;
 /// Where the I/O map base lies in a TSS.
@@ -91,7 +92,7 @@ fn ins<T: Gpr>(core: &mut Core, op: &Op) -> Exec {
     check_io(core, port, T::SIZE as u8)?;
     repeat(core, op, |core| {
         let seg = if core.in_64_bit_mode() { segment::FLAT } else { segment::ES } as u8;
-        let offset = core.cpu.regs[RDI as usize] & op.address_mask();
+        let offset = core.cpu.regs[RDI] & op.address_mask();
         core.probe(seg, offset, T::SIZE)?;
         let value = core.port_read(port, T::SIZE as u8)?;
         core.write(seg, offset, T::of(value))?;
@@ -104,28 +105,12 @@ fn outs<T: Gpr>(core: &mut Core, op: &Op) -> Exec {
     let port = core.cpu.regs[RDX] as u16;
     check_io(core, port, T::SIZE as u8)?;
     repeat(core, op, |core| {
-        let offset = core.cpu.regs[RSI as usize] & op.address_mask();
+        let offset = core.cpu.regs[RSI] & op.address_mask();
         let value = core.read::<T>(op.seg, offset)?;
         core.port_write(port, T::SIZE as u8, value.u64())?;
         advance::<T>(core, op, RSI);
         Ok(())
     })
-}
-
-/// Moves an index register by one element, in the address size.
-fn advance<T: Gpr>(core: &mut Core, op: &Op, register: u8) {
-    let step = T::SIZE as u64;
-    let step = if core.cpu.flags.has(cpu::flags::bit::DF) { step.wrapping_neg() } else { step };
-    add_to_address_register(core, op, register, step);
-}
-
-fn add_to_address_register(core: &mut Core, op: &Op, register: u8, step: u64) {
-    let value = core.cpu.regs[register as usize].wrapping_add(step);
-    match op.address_size {
-        0 => u16::set(&mut core.cpu, register, value as u16),
-        1 => u32::set(&mut core.cpu, register, value as u32),
-        _ => u64::set(&mut core.cpu, register, value),
-    }
 }
 
 /// Runs `iteration` once, or under a prefix as often as rCX says and the budget allows. An iteration that faults or
@@ -135,7 +120,8 @@ fn repeat(core: &mut Core, op: &Op, iteration: impl Fn(&mut Core) -> Exec) -> Ex
         return iteration(core);
     }
     for done in 0..core.rep_budget.max(1) {
-        if core.cpu.regs[RCX as usize] & op.address_mask() == 0 {
+        let left = core.cpu.regs[RCX] & op.address_mask();
+        if left == 0 {
             return Ok(());
         }
         if done != 0 {
@@ -143,9 +129,9 @@ fn repeat(core: &mut Core, op: &Op, iteration: impl Fn(&mut Core) -> Exec) -> Ex
         }
         iteration(core)?;
         core.device.finish();
-        add_to_address_register(core, op, RCX, u64::MAX);
+        core.set_index(op, RCX, left - 1);
     }
-    if core.cpu.regs[RCX as usize] & op.address_mask() != 0 {
+    if core.cpu.regs[RCX] & op.address_mask() != 0 {
         let start = core.cpu.regs[RIP as usize].wrapping_sub(u64::from(op.length));
         core.cpu.set_rip(start);
         core.leave_block();

@@ -5,7 +5,7 @@ use cpu::{Fault, Mode, Word, paging, segment};
 use guest_mem::Kind;
 
 use crate::Op;
-use crate::core::{Core, Exec, Stop};
+use crate::core::{Core, Exec};
 use crate::operand::Gpr;
 
 const PAGE: u64 = 4096;
@@ -320,13 +320,8 @@ impl Core {
 }
 
 impl Core {
-    /// Leaves the handler with `fault`; a shorthand that reads well in conditions.
-    pub fn fault_if(&mut self, condition: bool, fault: Fault) -> Exec {
+    /// Raises `fault` if `condition` holds.
+    pub(crate) fn fault_if(&mut self, condition: bool, fault: Fault) -> Exec {
         if condition { Err(self.raise(fault)) } else { Ok(()) }
-    }
-
-    /// Stop of a shutdown.
-    pub fn shutdown(&mut self) -> Stop {
-        Stop::Shutdown
     }
 }

@@ -62,7 +62,8 @@ pub(crate) fn select(instruction: &Instruction) -> Option<Selected<Handler>> {
         Mnemonic::Cwd => extend_d::<u16>,
         Mnemonic::Cdq => extend_d::<u32>,
         Mnemonic::Cqo => extend_d::<u64>,
-        Mnemonic::Nop | Mnemonic::Pause | Mnemonic::Endbr32 | Mnemonic::Endbr64 | Mnemonic::Reservednop => nop,
+        Mnemonic::Nop | Mnemonic::Pause | Mnemonic::Reservednop => nop,
+        _ if is_hint(instruction) => nop,
         Mnemonic::Cmovo
         | Mnemonic::Cmovno
         | Mnemonic::Cmovb
@@ -246,6 +247,29 @@ fn extend_d<T: Gpr>(core: &mut Core, _: &Op) -> Exec {
     let negative = (sign_extend(T::get(&core.cpu, 0)) as i64) < 0;
     T::set(&mut core.cpu, 2, T::of(if negative { u64::MAX } else { 0 }));
     Ok(())
+}
+
+/// Instructions of features that no model has, in encodings that processors without them execute as NOP (SDM 2B, NOP; SDM 1, 17.1):
+/// compilers emit RDSSP and ENDBR for every processor.
+fn is_hint(instruction: &Instruction) -> bool {
+    use Mnemonic as M;
+    const HINTS: &[M] = &[
+        M::Endbr32,
+        M::Endbr64,
+        M::Rdsspd,
+        M::Rdsspq,
+        M::Cldemote,
+        M::Prefetchit0,
+        M::Prefetchit1,
+        M::Bndcl,
+        M::Bndcn,
+        M::Bndcu,
+        M::Bndldx,
+        M::Bndmk,
+        M::Bndmov,
+        M::Bndstx,
+    ];
+    HINTS.contains(&instruction.mnemonic())
 }
 
 fn nop(_: &mut Core, _: &Op) -> Exec {

@@ -79,15 +79,16 @@ impl Core {
         })
     }
 
-    /// WRMSR of register `number`; the privilege level has been checked.
+    /// WRMSR of register `number`; the privilege level has been checked. The run loop is to look around afterwards: messages,
+    /// interrupts and deadlines may have changed.
     pub(crate) fn write_msr(&mut self, number: u32, value: u64) -> Exec {
         match number {
             msr::TSC => {
                 let now = self.now().tsc;
                 let adjust = self.cpu.msr.tsc_adjust.wrapping_add(value.wrapping_sub(now));
-                self.set_tsc_adjust(adjust);
+                self.cpu.msr.tsc_adjust = adjust;
             }
-            msr::TSC_ADJUST if self.cpu.model.has("tsc_adjust") => self.set_tsc_adjust(value),
+            msr::TSC_ADJUST if self.cpu.model.has("tsc_adjust") => self.cpu.msr.tsc_adjust = value,
             msr::APIC_BASE | msr::TSC_DEADLINE | msr::X2APIC_FIRST..=msr::X2APIC_LAST => self.write_apic_msr(number, value)?,
             msr::SPEC_CTRL if self.cpu.model.has("spec_ctrl") => {
                 self.check_bits(value, SPEC_CTRL)?;
@@ -148,12 +149,6 @@ impl Core {
         Ok(value)
     }
 
-    /// Moving the TSC moves the moment of a TSC deadline, so the run loop is to look at it anew.
-    fn set_tsc_adjust(&mut self, adjust: u64) {
-        self.cpu.msr.tsc_adjust = adjust;
-        self.after_apic_write();
-    }
-
     fn write_apic_msr(&mut self, number: u32, value: u64) -> Exec {
         let now = self.now();
         self.lapic.write_msr(number, value, now).map_err(|_| self.raise(Fault::GP0))?;
@@ -161,7 +156,6 @@ impl Core {
             // Translations know which page is the APIC's.
             self.cpu.tlb.flush();
         }
-        self.after_apic_write();
         Ok(())
     }
 

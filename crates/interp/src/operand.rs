@@ -78,11 +78,13 @@ pub fn sign_extend<T: Word>(value: T) -> u64 {
 pub trait Binary {
     /// False for CMP and TEST, which only set flags.
     const WRITES: bool = true;
+    /// The result; sets the flags.
     fn apply<T: Word>(flags: &mut Flags, a: T, b: T) -> T;
 }
 
 /// An operation on one word.
 pub trait Unary {
+    /// The result; sets the flags.
     fn apply<T: Word>(flags: &mut Flags, a: T) -> T;
 }
 
@@ -107,7 +109,18 @@ macro_rules! by_size {
     };
 }
 
-pub(crate) use by_size;
+/// As [`by_size`], without bytes.
+macro_rules! by_width {
+    ($size:expr, $f:ident) => {
+        match $size {
+            2 => $f::<u16> as fn(&mut $crate::Core, &$crate::Op) -> $crate::Exec,
+            4 => $f::<u32>,
+            _ => $f::<u64>,
+        }
+    };
+}
+
+pub(crate) use {by_size, by_width};
 
 /// The handler of a two-operand integer instruction, by operand kinds and size.
 pub fn select_binary<B: Binary + 'static>(instruction: &Instruction) -> Selected<Handler> {

@@ -5,19 +5,9 @@ use decode::op::prefix::MEMORY;
 use iced_x86::{Instruction, Mnemonic, OpKind};
 
 use crate::core::{Core, Exec};
-use crate::operand::{Gpr, source};
+use crate::operand::{Gpr, by_width, source};
 use crate::{Handler, Op, plain};
 
-/// As `by_size!`, without bytes.
-macro_rules! by_width {
-    ($size:expr, $f:ident) => {
-        match $size {
-            2 => $f::<u16> as fn(&mut $crate::Core, &$crate::Op) -> $crate::Exec,
-            4 => $f::<u32>,
-            _ => $f::<u64>,
-        }
-    };
-}
 pub(crate) fn select(instruction: &Instruction) -> Option<Selected<Handler>> {
     use Mnemonic as M;
     // The stack pointer's change is the operand size, whatever the operand is.

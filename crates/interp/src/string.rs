@@ -107,7 +107,7 @@ fn repeat<O: Operation>(core: &mut Core, op: &Op) -> Exec {
 
 /// Moves an index register one element on, by DF.
 #[inline(always)]
-fn advance<T: Gpr>(core: &mut Core, op: &Op, number: usize) {
+pub(crate) fn advance<T: Gpr>(core: &mut Core, op: &Op, number: usize) {
     let step = if core.cpu.flags.has(bit::DF) { (T::SIZE as u64).wrapping_neg() } else { T::SIZE as u64 };
     let value = core.cpu.regs[number].wrapping_add(step);
     core.set_index(op, number, value);

@@ -3,6 +3,7 @@
 //!
 //! What a descriptor is loaded into belongs to `segment`, `far` and `deliver`; the IDT to `deliver`.
 
+pub(crate) use cpu::paging::is_canonical;
 use cpu::segment::{self, Access, Descriptor, Segment};
 use cpu::{Fault, Mode};
 
@@ -59,11 +60,6 @@ pub(crate) fn rpl(selector: u16) -> u8 {
 /// An error code that names a selector (SDM 3A, 6.13).
 pub(crate) fn selector_error(selector: u16, ext: u32) -> u32 {
     u32::from(selector & 0xfffc) | ext
-}
-
-/// True when bits 63 to 47 of an address are equal.
-pub(crate) fn is_canonical(linear: u64) -> bool {
-    ((linear as i64) << 16 >> 16) as u64 == linear
 }
 
 /// The SS that IA-32e mode leaves after a change of privilege: null, but still the holder of the CPL.

@@ -1,9 +1,8 @@
 //! Options, registers and statistics as JSON. 64-bit values are hexadecimal strings ("0x..."), which JavaScript reads as BigInt.
 
 use cpu::model;
-use cpu::segment::TableRegister;
+use cpu::segment::{Segment, TableRegister};
 use serde::{Deserialize, Serialize};
-use vcpu::registers::segment_of;
 use vcpu::{Config, Exit, MachineError, Registers, Stats};
 
 /// `EngineOptions` of `src/native/engine.ts`.
@@ -46,7 +45,7 @@ pub fn parse_options(text: &str) -> Result<Config, String> {
 pub fn code_of(error: &MachineError) -> &'static str {
     match error {
         MachineError::Model(_) => "VM_CPU_UNKNOWN",
-        MachineError::Memory(_) | MachineError::Cpus(_) | MachineError::NoSuchCpu(_) => "VM_CONFIG_INVALID",
+        MachineError::Memory(_) | MachineError::Cpus(_) => "VM_CONFIG_INVALID",
     }
 }
 
@@ -131,7 +130,7 @@ pub fn parse_registers(text: &str) -> Result<Registers, String> {
     let segments = json
         .segments
         .iter()
-        .map(|segment| Ok(segment_of(segment.selector, unhex(&segment.base)?, segment.limit, segment.attributes)))
+        .map(|segment| Ok(Segment::new(segment.selector, unhex(&segment.base)?, segment.limit, segment.attributes)))
         .collect::<Result<Vec<_>, String>>()?;
     let read_table = |table: &TableJson| Ok::<_, String>(TableRegister { base: unhex(&table.base)?, limit: table.limit });
     Ok(Registers {

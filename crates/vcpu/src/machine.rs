@@ -42,9 +42,6 @@ pub enum MachineError {
     /// The number of processors.
     #[error("{0} processors are outside 1 to 64")]
     Cpus(u32),
-    /// No processor of that number.
-    #[error("no processor {0}")]
-    NoSuchCpu(usize),
 }
 
 /// One processor with its caches.

@@ -2,7 +2,7 @@
 
 use std::fmt::Write;
 
-use cpu::segment::{Access, Segment, TableRegister};
+use cpu::segment::{Segment, TableRegister};
 
 use crate::machine::Machine;
 
@@ -114,9 +114,4 @@ impl Machine {
         line(format_args!("last exception: vector {} error {:x?} address {:x}", core.fault.vector, core.fault.error, core.fault.address));
         text
     }
-}
-
-/// A segment from its parts, as the boot protocols give them.
-pub fn segment_of(selector: u16, base: u64, limit: u32, access: u32) -> Segment {
-    Segment { selector, base, limit, access: Access(access), unchecked: false }
 }

@@ -55,7 +55,6 @@ impl Machine {
         let mut faults = Faults::default();
         loop {
             let mut target = limit;
-            let stepping = self.vcpus[id].core.cpu.flags.has(bit::TF);
             let shadow = self.vcpus[id].core.attention.interrupt_shadow;
             // A half-done device instruction is finished before anything else happens.
             if self.vcpus[id].core.device.in_progress() {
@@ -64,10 +63,12 @@ impl Machine {
                 if let Some(exit) = self.look_around(id, limit, deadline_ns) {
                     return exit;
                 }
-                if shadow || stepping {
-                    target = target.min(self.vcpus[id].core.retired + 1);
-                }
                 target = target.min(self.next_event(id, deadline_ns));
+            }
+            // Only now: the delivery of an interrupt clears TF, and its handler is not stepped.
+            let stepping = self.vcpus[id].core.cpu.flags.has(bit::TF);
+            if shadow || stepping {
+                target = target.min(self.vcpus[id].core.retired + 1);
             }
             self.vcpus[id].core.attention.interrupt_shadow = false;
             // Instructions, devices and the frames of interrupts write code.

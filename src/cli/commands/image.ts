@@ -3,11 +3,10 @@
  */
 import type { Command } from "commander";
 import { formatSize } from "../../config/units.js";
-import { DEFAULT_IMAGE } from "../../control/vm-options.js";
 import { VmError } from "../../errors.js";
 import { resolveHome } from "../../store/home.js";
 import { type Image, listImages, removeImage } from "../../store/images.js";
-import { buildMini } from "../../store/mini-image.js";
+import { buildMini, MINI } from "../../store/mini-image.js";
 import type { CommandContext } from "../command-context.js";
 import { EXIT_STATUS } from "../exit-codes.js";
 import { Interruption } from "../interruption.js";
@@ -34,7 +33,7 @@ export function registerImage(program: Command, { output, finish }: CommandConte
     .description(
       "Builds an image, or builds it anew. `mini` is made of Debian packages, fetched and checked by the host's apt.",
     )
-    .argument("<NAME>", `image to build: ${DEFAULT_IMAGE}`)
+    .argument("<NAME>", `image to build: ${MINI}`)
     .option(...HOME_OPTION)
     .option("--json", "print the manifest as JSON")
     .addHelpText(
@@ -62,8 +61,8 @@ export function registerImage(program: Command, { output, finish }: CommandConte
 }
 
 async function build(name: string, options: ImageOptions, output: Output): Promise<number> {
-  if (name !== DEFAULT_IMAGE) {
-    throw new VmError("VM_USAGE", `there is no recipe for the image ${name}`, { hint: `build ${DEFAULT_IMAGE}` });
+  if (name !== MINI) {
+    throw new VmError("VM_USAGE", `there is no recipe for the image ${name}`, { hint: `build ${MINI}` });
   }
   using interruption = new Interruption();
   try {

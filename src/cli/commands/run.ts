@@ -9,7 +9,7 @@ import { assertNever, VmError } from "../../errors.js";
 import type { CommandContext } from "../command-context.js";
 import { statusOfExit } from "../exit-codes.js";
 import { Interruption } from "../interruption.js";
-import type { Output } from "../output.js";
+import { errorAsJson, type Output } from "../output.js";
 import { attachConsole, isInteractive } from "../terminal.js";
 
 export interface RunCommandOptions {
@@ -108,13 +108,14 @@ async function runVm(image: string | undefined, options: RunCommandOptions, outp
   using interruption = new Interruption();
   try {
     const onProgress = (line: string) => output.note(`vmdeck: ${line}`);
-    const vm = await Vm.run(toVmOptions(image, options), { signal: interruption.signal, onProgress });
+    await using vm = await Vm.run(toVmOptions(image, options), { signal: interruption.signal, onProgress });
     if (interactive) output.note("vmdeck: the VM runs; Ctrl-] ends it");
     void reportEvents(vm.events(), output, interactive);
     if (onConsole) await attachConsole(vm, streams, interruption);
     const exit = await vm.wait();
-    report(exit, options, output, onConsole);
-    return interruption.status ?? statusOfExit(exit);
+    const status = interruption.status ?? statusOfExit(exit);
+    report(exit, status, options, output);
+    return status;
   } catch (error) {
     if (interruption.status !== undefined) return interruption.status;
     throw error;
@@ -131,16 +132,17 @@ async function reportEvents(events: AsyncIterable<VmEvent>, output: Output, raw:
   }
 }
 
-function report(exit: VmExit, options: RunCommandOptions, output: Output, onConsole: boolean): void {
+function report(exit: VmExit, exitStatus: number, options: RunCommandOptions, output: Output): void {
+  const error = errorOfExit(exit, options);
   if (options.json === true) {
     const { stats, ...end } = exit;
-    const result = { ...end, exitStatus: statusOfExit(exit), instructions: stats.instructions };
+    const failure = error === undefined ? {} : { error: errorAsJson(error) };
+    const result = { ...end, ...failure, exitStatus, instructions: stats.instructions };
     const full = options.stats === true ? { ...result, stats } : result;
-    if (onConsole) output.noteJson(full);
+    if (options.serial === "stdio") output.noteJson(full);
     else output.json(full);
     return;
   }
-  const error = errorOfExit(exit, options);
   if (error !== undefined) output.error(error, false);
   if (exit.kind === "crash") output.note(exit.dump);
   if (options.stats === true) output.note(formatStats(exit.stats));

@@ -15,8 +15,11 @@ fn finish(draft: &mut Draft) {
     if draft.instruction.op0_kind() == OpKind::Memory {
         // The offset moves the access by up to some hundred bytes.
         let offset = draft.rng.between(-2000, 2000);
-        let value =
-            if register.size() == 8 { offset as u64 } else { offset as u64 & ((1 << (register.size() * 8)) - 1) | draft.rng.next_u64() << 32 };
+        let value = if register.size() == 8 {
+            offset as u64
+        } else {
+            offset as u64 & ((1 << (register.size() * 8)) - 1) | draft.rng.next_u64() << 32
+        };
         // A register that is in the address too would send the access anywhere.
         draft.rejected = !draft.set_free(register.full_register().number(), value);
     } else if draft.rng.chance(20) {

@@ -1,6 +1,6 @@
 //! State images (FXSAVE, FXRSTOR, XSAVE, XRSTOR) and the FS and GS bases.
 
-use iced_x86::{Mnemonic as M, OpKind};
+use iced_x86::Mnemonic as M;
 
 use super::Family;
 use crate::address;
@@ -29,11 +29,9 @@ fn finish(draft: &mut Draft) {
                 draft.patch(at.wrapping_add(512), &header);
             }
         }
-        M::Wrfsbase | M::Wrgsbase => {
-            if draft.instruction.op0_kind() == OpKind::Register && draft.rng.chance(80) {
-                let base = address::segment_base(draft.rng);
-                draft.set_free(draft.instruction.op0_register().full_register().number(), base);
-            }
+        M::Wrfsbase | M::Wrgsbase if draft.rng.chance(80) => {
+            let base = address::segment_base(draft.rng);
+            draft.set_free(draft.instruction.op0_register().full_register().number(), base);
         }
         _ => {}
     }

@@ -68,11 +68,14 @@ impl Host {
     }
 }
 
-/// CPU name from CPUID: vendors differ where the manuals leave room.
-pub fn is_amd() -> bool {
+/// The vendor in CPUID: vendors differ where the manuals leave room.
+pub fn vendor() -> String {
     let leaf = std::arch::x86_64::__cpuid(0);
-    [leaf.ebx, leaf.edx, leaf.ecx].map(u32::to_le_bytes).concat() == b"AuthenticAMD"
+    String::from_utf8_lossy(&[leaf.ebx, leaf.edx, leaf.ecx].map(u32::to_le_bytes).concat()).into_owned()
 }
+
+/// The vendor whose answers the table of [`crate::undefined`] has been checked against.
+pub const CHECKED_VENDOR: &str = "AuthenticAMD";
 
 /// True when the processor has all of the instruction sets that the cases use.
 pub fn missing_features() -> Vec<&'static str> {

@@ -4,7 +4,8 @@ import { completionScript } from "../../src/cli/commands/completion.js";
 import { Output } from "../../src/cli/output.js";
 import { createProgram } from "../../src/cli/program.js";
 
-const program = createProgram({ output: new Output(), finish: () => {} });
+const nowhere = { write: () => {} };
+const program = createProgram({ output: new Output(nowhere, nowhere), finish: () => {} });
 
 test.each(["bash", "zsh", "fish", "pwsh"] as const)("the %s script knows every command and option", (shell) => {
   const script = completionScript(program, shell);

@@ -206,6 +206,7 @@ export class Machine {
       memoryBytes: this.#config.memoryBytes,
       cpus: this.#config.cpus,
     });
+    files.release();
     this.#engine.setRegisters(BOOT_CPU, registers);
     this.#engine.enterVirtualWire();
   }

@@ -10,15 +10,19 @@ use rustc_hash::FxHashMap;
 
 use crate::block::{Block, BlockKey};
 
-/// Records kept before the whole cache is dropped: 24 MiB.
-const MAX_OPS: usize = 600_000;
+/// Host memory that blocks may take before the whole cache is dropped, in bytes. A booting Linux fills it a few times; what is hot
+/// is decoded again in a few milliseconds.
+const MAX_BYTES: usize = 10 << 20;
+/// What a block takes besides its records: its own body, its map and page list entries, and the allocator's share.
+const BLOCK_BYTES: usize = 176;
 
 /// Decoded blocks of one machine.
 pub struct BlockCache<H> {
     blocks: FxHashMap<BlockKey, Rc<Block<H>>>,
     /// Blocks with bytes on a RAM page.
     pages: FxHashMap<usize, Vec<Rc<Block<H>>>>,
-    ops: usize,
+    /// Host memory taken, by [`footprint`].
+    bytes: usize,
     /// Blocks formed since power-on.
     pub formed: u64,
     /// Blocks dropped because their bytes were written.
@@ -27,7 +31,7 @@ pub struct BlockCache<H> {
 
 impl<H> Default for BlockCache<H> {
     fn default() -> Self {
-        Self { blocks: FxHashMap::default(), pages: FxHashMap::default(), ops: 0, formed: 0, invalidated: 0 }
+        Self { blocks: FxHashMap::default(), pages: FxHashMap::default(), bytes: 0, formed: 0, invalidated: 0 }
     }
 }
 
@@ -39,10 +43,10 @@ impl<H> BlockCache<H> {
 
     /// Adds a block and marks its granules as code.
     pub fn insert(&mut self, mem: &GuestMem, block: Block<H>) -> Rc<Block<H>> {
-        if self.ops + block.ops.len() > MAX_OPS {
+        if self.bytes + footprint(&block) > MAX_BYTES {
             self.clear(mem);
         }
-        self.ops += block.ops.len();
+        self.bytes += footprint(&block);
         self.formed += 1;
         let block = Rc::new(block);
         for (offset, length) in pieces(&block) {
@@ -84,13 +88,13 @@ impl<H> BlockCache<H> {
         }
         self.pages.clear();
         self.blocks.clear();
-        self.ops = 0;
+        self.bytes = 0;
     }
 
     /// Takes a block off its pages and re-derives their marks.
     fn remove(&mut self, mem: &GuestMem, block: &Rc<Block<H>>) {
         block.valid.set(false);
-        self.ops -= block.ops.len();
+        self.bytes -= footprint(block);
         for (offset, _) in pieces(block) {
             let page = offset / PAGE_SIZE;
             if let Some(list) = self.pages.get_mut(&page) {
@@ -102,6 +106,11 @@ impl<H> BlockCache<H> {
             }
         }
     }
+}
+
+/// Host memory that a block takes, in bytes.
+fn footprint<H>(block: &Block<H>) -> usize {
+    BLOCK_BYTES + size_of_val(&block.ops[..])
 }
 
 /// The one or two (RAM offset, length) pieces of a block's bytes.

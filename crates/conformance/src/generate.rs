@@ -20,6 +20,7 @@ const ATTEMPTS: u32 = 200;
 const FLAGS_FIXED: u64 = 0x202;
 const FLAGS_ARITH: u64 = 0x8d5;
 const FLAG_DF: u64 = 0x400;
+const FLAG_AC: u64 = 1 << 18;
 
 /// Numbers of general registers.
 pub mod gpr {
@@ -139,7 +140,8 @@ fn state(form: &Form, rng: &mut Rng, flavour: Flavour) -> State {
             *register |= rng.next_u64() << bits;
         }
     }
-    state.rflags = FLAGS_FIXED | rng.next_u64() & FLAGS_ARITH | if rng.chance(15) { FLAG_DF } else { 0 };
+    state.rflags =
+        FLAGS_FIXED | rng.next_u64() & FLAGS_ARITH | if rng.chance(15) { FLAG_DF } else { 0 } | if rng.chance(8) { FLAG_AC } else { 0 };
     for register in &mut state.xmm {
         *register = values::vector(rng, flavour);
     }

@@ -92,6 +92,7 @@ pub const RULES: &[Rule] = &[
     },
     Rule { clause: "3A, 5.3.1: whether an access across the end of a segment of 4 GiB faults or wraps", open: segment_end },
     Rule { clause: "2, MOVSXD; APM 3: a 16-bit destination reads 16 bits on Intel and 32 on AMD", open: sign_extend_to_16 },
+    Rule { clause: "3A, 6.15 (#AC) and table 6-7: alignment checks of operands wider than 8 bytes", open: wide_alignment },
 ];
 
 /// What the table leaves open for a case.
@@ -300,7 +301,8 @@ fn faulted(outcome: &Outcome, vector: u8) -> bool {
 
 fn target(seen: &Seen, open: &mut Open) {
     let canonical = is_canonical(seen.host.state.rip);
-    let pushed = instruction(seen).mnemonic() == M::Call && faulted(seen.host, vector::PF) | faulted(seen.host, vector::SS);
+    let pushed =
+        instruction(seen).mnemonic() == M::Call && [vector::PF, vector::SS, vector::AC].iter().any(|vector| faulted(seen.host, *vector));
     open.everything |= seen.amd && faulted(seen.guest, vector::GP) && (completed(seen) && !canonical || pushed);
 }
 
@@ -385,9 +387,19 @@ fn switch_to_mmx(seen: &Seen, open: &mut Open) {
     open.x87_stack |= converts && faulted(seen.host, vector::XM) && faulted(seen.guest, vector::XM);
 }
 
+fn wide_alignment(seen: &Seen, open: &mut Open) {
+    let size = operand_bytes(seen.case.instruction.code());
+    let wide = size > 8 || matches!(instruction(seen).mnemonic(), M::Maskmovq | M::Maskmovdqu);
+    // AMD's MOVSXD reads more than the operand.
+    let widened = seen.amd && instruction(seen).code() == Code::Movsxd_r16_rm16;
+    open.everything |= (wide || widened) && (faulted(seen.host, vector::AC) || faulted(seen.guest, vector::AC));
+}
+
 fn segment_end(seen: &Seen, open: &mut Open) {
     let at_the_end = |outcome: &Outcome| match outcome.end {
         End::Fault(fault) if fault.vector == vector::PF => fault.address < 64 || fault.address > 0xffff_ff00,
+        // Misaligned is what an access across the end is too.
+        End::Fault(fault) => fault.vector == vector::AC,
         _ => false,
     };
     let limit = faulted(seen.host, vector::SS) || faulted(seen.host, vector::GP);

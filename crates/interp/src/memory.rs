@@ -5,7 +5,7 @@ use cpu::{Fault, Mode, Word, paging, segment};
 use guest_mem::Kind;
 
 use crate::Op;
-use crate::core::{Core, Exec};
+use crate::core::{Core, Exec, Stop};
 use crate::operand::Gpr;
 
 const PAGE: u64 = 4096;
@@ -103,9 +103,20 @@ impl Core {
         }
         let linear = self.cpu.seg[seg as usize & 7].base.wrapping_add(offset) & self.cpu.linear_mask;
         if linear & self.cpu.alignment & required_alignment(size) != 0 {
-            return Err(self.raise(Fault::AC0));
+            return Err(self.misaligned(linear, seg));
         }
         Ok(linear)
+    }
+
+    /// The fault of a misaligned access: one that is not canonical is no address at all.
+    #[cold]
+    fn misaligned(&mut self, linear: u64, seg: u8) -> Stop {
+        let fault = match self.cpu.is_canonical(linear) {
+            true => Fault::AC0,
+            false if seg as usize == segment::FLAT_STACK => Fault::SS0,
+            false => Fault::GP0,
+        };
+        self.raise(fault)
     }
 
     /// Type and limit checks of SDM 3A, 5.3 to 5.5. Outside 64-bit mode offsets have at most 32 bits.

@@ -115,6 +115,9 @@ pub(super) fn caught() -> Caught {
 #[unsafe(naked)]
 unsafe extern "C" fn on_signal(signal: i32, info: *mut libc::siginfo_t, context: *mut libc::c_void) {
     naked_asm!(
+        // The kernel leaves AC as the case had it, and Rust code is not all aligned.
+        "push 0x202",
+        "popfq",
         "cmp byte ptr [rip + {running}], 0",
         "je {keep}",
         "rdfsbase rax",

@@ -10,10 +10,12 @@ import {
   FRAME,
   FrameDecoder,
   fromRpcError,
-  MAX_PAYLOAD_BYTES,
   type Message,
   PROTOCOL_VERSION,
 } from "./protocol.js";
+
+/** Console bytes that may be on their way unasked; the guest leaves no more than a few times this unread. */
+const SERIAL_PIECE_BYTES = 16 * 1024;
 
 export interface ClientEvents {
   /** A notification of the VM process. */
@@ -34,6 +36,8 @@ export class ControlClient {
   readonly #events: ClientEvents;
   readonly #calls = new Map<number, Call>();
   #nextId = 1;
+  /** Console bytes sent since the guest was last known to keep up. */
+  #unasked = 0;
   #released = false;
 
   private constructor(socket: Socket, events: ClientEvents) {
@@ -96,12 +100,20 @@ export class ControlClient {
     });
   }
 
-  /** Sends bytes to the guest's serial port; resolves when the VM process is ready for more. */
+  /** Sends bytes to the guest's serial port; resolves when the guest keeps up, or the VM has ended. */
   async send(bytes: Uint8Array): Promise<void> {
-    for (let offset = 0; offset < bytes.length; offset += MAX_PAYLOAD_BYTES) {
+    for (let offset = 0; offset < bytes.length; offset += SERIAL_PIECE_BYTES) {
       if (!this.#socket.writable) return;
-      const piece = encodeFrame(FRAME.serial0, bytes.subarray(offset, offset + MAX_PAYLOAD_BYTES));
-      if (!this.#socket.write(piece)) await new Promise<void>((resolve) => this.#whenDrained(resolve));
+      const piece = bytes.subarray(offset, offset + SERIAL_PIECE_BYTES);
+      this.#unasked += piece.length;
+      const flushed = this.#socket.write(encodeFrame(FRAME.serial0, piece));
+      if (this.#unasked >= SERIAL_PIECE_BYTES) {
+        this.#unasked = 0;
+        // Calls pass a guest that does not read: it can be killed while this waits.
+        await this.call("serialRoom").catch(() => {});
+      } else if (!flushed) {
+        await new Promise<void>((resolve) => this.#whenDrained(resolve));
+      }
     }
   }
 

@@ -55,7 +55,7 @@ export class SerialConsole {
     return this.#transcript;
   }
 
-  /** Types text (as UTF-8) or bytes into the guest. Resolves when they are on their way; after the end, does nothing. */
+  /** Types text (as UTF-8) or bytes into the guest. Resolves when the guest keeps up; after the end, does nothing. */
   write(data: string | Uint8Array): Promise<void> {
     return this.#link.send(typeof data === "string" ? Buffer.from(data, "utf8") : data);
   }

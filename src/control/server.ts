@@ -31,7 +31,7 @@ const LINGER_MS = 1000;
 export interface ServerOptions {
   readonly token: string;
   readonly console: ConsoleHub;
-  /** Answers a call; throws VmError for what it cannot do. */
+  /** Answers a call, at once or by a promise; throws VmError for what it cannot do. */
   call(method: string, params: unknown): unknown;
   /** Takes bytes for the guest's serial port. */
   input(bytes: Uint8Array): void;
@@ -105,12 +105,15 @@ export class ControlServer {
   #receive(session: Session, message: Message): void {
     if (!("id" in message) || !("method" in message)) return;
     const { id, method, params } = message;
+    const refuse = (error: unknown) => session.send({ jsonrpc: "2.0", id, error: toRpcError(error) });
     try {
       const result = method === "hello" ? this.#hello(session, params) : this.#call(session, method, params);
-      session.send({ jsonrpc: "2.0", id, result: result ?? null });
+      const answer = (value: unknown) => session.send({ jsonrpc: "2.0", id, result: value ?? null });
+      if (result instanceof Promise) result.then(answer, refuse);
+      else answer(result);
       if (method === "hello") this.#welcome(session);
     } catch (error) {
-      session.send({ jsonrpc: "2.0", id, error: toRpcError(error) });
+      refuse(error);
     }
   }
 

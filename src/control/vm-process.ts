@@ -18,6 +18,8 @@ type VmLaunch = Extract<Launch, { kind: "vm" }>;
 
 /** A launcher that has not asked for the start after this long has given up. */
 const START_PATIENCE_MS = 30_000;
+/** The channel that console bytes go to. */
+const SERIAL = "serial0";
 
 function answer(line: LaunchAnswer): void {
   process.stdout.write(`${JSON.stringify(line)}\n`);
@@ -74,7 +76,7 @@ async function runVm(launch: VmLaunch, lost: Promise<void>): Promise<void> {
     token: launch.token,
     console,
     call: (method) => answerCall(machine, method, start),
-    input: (bytes) => machine.send("serial0", bytes),
+    input: (bytes) => machine.send(SERIAL, bytes),
   });
   const listening = server;
   process.on("exit", () => listening.remove());
@@ -139,6 +141,8 @@ function answerCall(machine: Machine, method: string, start: () => void): unknow
       return machine.finish({ kind: "killed" });
     case "stats":
       return machine.stats();
+    case "serialRoom":
+      return machine.room(SERIAL);
     case "registers":
       return registersToJson(machine.registers());
     default:

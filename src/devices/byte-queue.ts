@@ -6,10 +6,17 @@ export class ByteQueue {
   readonly #chunks: Uint8Array[] = [];
   /** Bytes of the first chunk already taken. */
   #taken = 0;
+  #length = 0;
+
+  /** Bytes in the queue. */
+  get length(): number {
+    return this.#length;
+  }
 
   /** Appends `bytes`, which the queue keeps. */
   push(bytes: Uint8Array): void {
     if (bytes.length > 0) this.#chunks.push(bytes);
+    this.#length += bytes.length;
   }
 
   /** Puts `bytes` before all others. */
@@ -17,6 +24,7 @@ export class ByteQueue {
     const first = this.#chunks.shift();
     if (first !== undefined) this.#chunks.unshift(first.subarray(this.#taken));
     this.#chunks.unshift(bytes);
+    this.#length += bytes.length;
     this.#taken = 0;
   }
 
@@ -26,6 +34,7 @@ export class ByteQueue {
     if (first === undefined) return undefined;
     const byte = first[this.#taken];
     this.#taken += 1;
+    this.#length -= 1;
     if (this.#taken === first.length) {
       this.#chunks.shift();
       this.#taken = 0;
@@ -40,6 +49,7 @@ export class ByteQueue {
 
   clear(): void {
     this.#chunks.length = 0;
+    this.#length = 0;
     this.#taken = 0;
   }
 }

@@ -70,8 +70,11 @@ export interface Inputs {
   wallClockAtPowerOnMs(): number;
   /** Hands the result of outside work to the guest at an instruction boundary of a later slice. */
   whenDone<T>(operation: Promise<T>, deliver: (outcome: Outcome<T>) => void): void;
-  /** Receives bytes sent from outside to the channel of this name ("serial0", "console0", ...). */
-  onBytes(channel: string, deliver: (bytes: Uint8Array) => void): void;
+  /**
+   * Receives bytes sent from outside to the channel of this name ("serial0", "console0", ...). `waitingBytes` tells how
+   * many of them the guest has not taken yet: senders stop while they are many.
+   */
+  onBytes(channel: string, deliver: (bytes: Uint8Array) => void, waitingBytes: () => number): void;
 }
 
 /** Requests a device makes of the machine as a whole. */

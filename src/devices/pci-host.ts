@@ -16,7 +16,8 @@ export const PCI_CONFIG_PORT = 0xcf8;
 export const PCI_CONFIG_PORTS = 8;
 /** Where the ECAM window lies: 256 buses of 1 MiB. */
 export const ECAM_BASE = 0xb000_0000;
-export const ECAM_BYTES = 0x1000_0000;
+export const ECAM_BUSES = 256;
+export const ECAM_BYTES = ECAM_BUSES * 0x10_0000;
 
 const CONFIG_DATA = 0xcfc;
 const RESET_CONTROL = 0xcf9;

@@ -78,10 +78,11 @@ export class Uart16550 extends BytePorts implements Device {
       this.#timeoutPending = true;
       this.#updateIrq();
     });
-    context.inputs.onBytes(options.name, (bytes) => {
+    const deliver = (bytes: Uint8Array) => {
       this.#queue.push(bytes);
       this.#receive();
-    });
+    };
+    context.inputs.onBytes(options.name, deliver, () => this.#queue.length);
     this.reset();
   }
 

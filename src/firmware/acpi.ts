@@ -3,24 +3,19 @@
  * 5.2; MCFG: PCI Firmware 3.3, 4.1.2). The machine has ACPI hardware and is always in ACPI mode (no SMI command).
  * Left out: RSDT (only for 32-bit ACPI 1.0 systems), HPET, SRAT and all else a system does without.
  */
+import { SCI_IRQ } from "../devices/acpi-pm.js";
+import { IOAPIC_BASE } from "../devices/ioapic.js";
+import { ECAM_BASE, ECAM_BUSES } from "../devices/pci-host.js";
 import { invariant } from "../errors.js";
 import { concat, u16, u32, u64 } from "./aml.js";
 import type { MemoryWriter } from "./boot-state.js";
 import { dsdtBody, PM_BYTES, PM_PORTS } from "./dsdt.js";
-import {
-  ECAM_BUSES,
-  ECAM_START,
-  FIRMWARE_TABLES_END,
-  FIRMWARE_TABLES_START,
-  IOAPIC_ADDRESS,
-  LAPIC_ADDRESS,
-} from "./memory-map.js";
+import { FIRMWARE_TABLES_END, FIRMWARE_TABLES_START, LAPIC_ADDRESS } from "./memory-map.js";
 
 const OEM_ID = "VMDECK";
 const OEM_TABLE_ID = "VMDECKPC";
 const CREATOR_ID = "DECK";
 const HEADER_BYTES = 36;
-const SCI_IRQ = 9;
 const RESET_PORT = 0xcf9;
 const RESET_VALUE = 6;
 const CMOS_CENTURY = 0x32;
@@ -183,7 +178,7 @@ function interruptControllers(cpus: number): Uint8Array {
     u32(LAPIC_ADDRESS),
     u32(PCAT_COMPAT),
     ...Array.from({ length: cpus }, (_, id) => concat(Uint8Array.of(0, 8, id, id), u32(ENABLED))),
-    concat(Uint8Array.of(1, 12, 0, 0), u32(IOAPIC_ADDRESS), u32(0)),
+    concat(Uint8Array.of(1, 12, 0, 0), u32(IOAPIC_BASE), u32(0)),
     override(0, 2, CONFORMING),
     override(SCI_IRQ, SCI_IRQ, LEVEL_ACTIVE_HIGH),
     concat(Uint8Array.of(4, 6, ALL_PROCESSORS), u16(CONFORMING), Uint8Array.of(1)),
@@ -191,7 +186,7 @@ function interruptControllers(cpus: number): Uint8Array {
 }
 
 function configurationSpace(): Uint8Array {
-  return concat(new Uint8Array(8), u64(ECAM_START), u16(0), Uint8Array.of(0, ECAM_BUSES - 1), u32(0));
+  return concat(new Uint8Array(8), u64(ECAM_BASE), u16(0), Uint8Array.of(0, ECAM_BUSES - 1), u32(0));
 }
 
 /** The byte that makes the sum of all bytes (its own place being zero) a multiple of 256. */

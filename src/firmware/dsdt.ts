@@ -2,24 +2,19 @@
  * The differentiated definition block: soft off, the PCI host bridge with its windows and interrupt routing, and
  * the ISA devices that cannot be enumerated (ACPI 6.5, sections 5.2.11.1, 6 and 7; PCI Firmware 3.3, 4.5 for _OSC).
  */
+import { intxGsi } from "../bus/pci.js";
+import { PCI_IO_WINDOW, PCI_MEMORY_WINDOW } from "../bus/pci-resources.js";
+import { ACPI_GPE0_PORT, ACPI_PM_PORT, ACPI_PM_TIMER_PORT, S5_SLEEP_TYPE } from "../devices/acpi-pm.js";
+import { ECAM_BASE, ECAM_BUSES, ECAM_BYTES, PCI_CONFIG_PORT, PCI_CONFIG_PORTS } from "../devices/pci-host.js";
 import * as aml from "./aml.js";
-import {
-  ECAM_BUSES,
-  ECAM_BYTES,
-  ECAM_START,
-  PCI_IO_LAST,
-  PCI_IO_START,
-  PCI_MMIO_LAST,
-  PCI_MMIO_START,
-} from "./memory-map.js";
 
-/** Global system interrupts that the four PCI pins of all devices are spread over. */
-export const PCI_GSI_BASE = 16;
-export const PCI_GSI_COUNT = 8;
-/** Value of SLP_TYP for soft off. */
-export const SLEEP_TYPE_S5 = 5;
 /** I/O ports of the power management block. */
-export const PM_PORTS = { pm1Event: 0x600, pm1Control: 0x604, timer: 0x608, gpe0: 0x620 } as const;
+export const PM_PORTS = {
+  pm1Event: ACPI_PM_PORT,
+  pm1Control: ACPI_PM_PORT + 4,
+  timer: ACPI_PM_TIMER_PORT,
+  gpe0: ACPI_GPE0_PORT,
+} as const;
 /** Their lengths in bytes. */
 export const PM_BYTES = { pm1Event: 4, pm1Control: 2, timer: 4, gpe0: 8 } as const;
 
@@ -32,7 +27,7 @@ const OSC_MASKED = 0x10;
 
 /** The AML of the DSDT, without its table header. */
 export function dsdtBody(): Uint8Array {
-  const off = aml.integer(SLEEP_TYPE_S5);
+  const off = aml.integer(S5_SLEEP_TYPE);
   return aml.concat(
     aml.name("\\_S5", aml.pack(off, off, aml.integer(0), aml.integer(0))),
     aml.scope("\\_SB", hostBridge(), motherboard(), serialPort(), realTimeClock(), keyboard()),
@@ -51,9 +46,9 @@ function hostBridge(): aml.Aml {
       "_CRS",
       aml.resources(
         aml.busWindow(0, ECAM_BUSES - 1),
-        aml.ports(0xcf8, 8),
-        aml.portWindow(PCI_IO_START, PCI_IO_LAST),
-        aml.memoryWindow(PCI_MMIO_START, PCI_MMIO_LAST),
+        aml.ports(PCI_CONFIG_PORT, PCI_CONFIG_PORTS),
+        aml.portWindow(PCI_IO_WINDOW.first, PCI_IO_WINDOW.last),
+        aml.memoryWindow(PCI_MEMORY_WINDOW.first, PCI_MEMORY_WINDOW.last),
       ),
     ),
     aml.name("_PRT", interruptRouting()),
@@ -66,7 +61,8 @@ function interruptRouting(): aml.Aml {
   const routes: aml.Aml[] = [];
   for (let slot = 0; slot < 32; slot++) {
     for (let pin = 0; pin < 4; pin++) {
-      const gsi = PCI_GSI_BASE + ((slot + pin) % PCI_GSI_COUNT);
+      // _PRT counts pins from 0, configuration space from 1.
+      const gsi = intxGsi(slot, pin + 1);
       const ANY_FUNCTION = 0xffff;
       const address = slot * 0x1_0000 + ANY_FUNCTION;
       routes.push(aml.pack(aml.integer(address), aml.integer(pin), aml.integer(0), aml.integer(gsi)));
@@ -109,7 +105,7 @@ function motherboard(): aml.Aml {
     aml.name(
       "_CRS",
       aml.resources(
-        aml.fixedMemory(ECAM_START, ECAM_BYTES),
+        aml.fixedMemory(ECAM_BASE, ECAM_BYTES),
         aml.ports(PM_PORTS.pm1Event, PM_PORTS.timer + PM_BYTES.timer - PM_PORTS.pm1Event),
         aml.ports(PM_PORTS.gpe0, PM_BYTES.gpe0),
         aml.ports(0x4d0, 2),

@@ -2,6 +2,8 @@
  * Where RAM lies in guest-physical space and what firmware tells the guest of it: the machine's one address plan
  * for memory, and the e820 view of it (ACPI 6.5, section 15). Windows of devices belong to their devices.
  */
+import { IOAPIC_BASE } from "../devices/ioapic.js";
+import { ECAM_BASE, ECAM_BYTES } from "../devices/pci-host.js";
 import { invariant } from "../errors.js";
 
 /** First address of the legacy video hole (640 KiB). */
@@ -12,17 +14,7 @@ export const SHADOW_START = 0xc_0000;
 export const FIRMWARE_TABLES_START = 0xe_0000;
 export const FIRMWARE_TABLES_END = 0x10_0000;
 /** RAM never lies from here up to 4 GiB: ECAM, PCI windows, APICs. */
-export const LOW_RAM_LIMIT = 0xb000_0000;
-export const ECAM_START = 0xb000_0000;
-export const ECAM_BUSES = 256;
-export const ECAM_BYTES = ECAM_BUSES * 0x10_0000;
-export const PCI_MMIO_START = 0xc000_0000;
-/** Last address of the PCI memory window, inclusive. */
-export const PCI_MMIO_LAST = 0xfebf_ffff;
-export const PCI_IO_START = 0x1000;
-/** Last port of the PCI I/O window, inclusive. */
-export const PCI_IO_LAST = 0xffff;
-export const IOAPIC_ADDRESS = 0xfec0_0000;
+export const LOW_RAM_LIMIT = ECAM_BASE;
 export const LAPIC_ADDRESS = 0xfee0_0000;
 const APIC_WINDOW_BYTES = 0x1000;
 const FOUR_GIB = 0x1_0000_0000;
@@ -71,8 +63,8 @@ export function memoryMap(memoryBytes: number): MemoryMapEntry[] {
     { address: EBDA_START, length: VIDEO_HOLE_START - EBDA_START, kind: "reserved" },
     { address: VIDEO_HOLE_START, length: FIRMWARE_TABLES_END - VIDEO_HOLE_START, kind: "reserved" },
     { address: FIRMWARE_TABLES_END, length: lowRamEnd(memoryBytes) - FIRMWARE_TABLES_END, kind: "usable" },
-    { address: ECAM_START, length: ECAM_BYTES, kind: "reserved" },
-    { address: IOAPIC_ADDRESS, length: APIC_WINDOW_BYTES, kind: "reserved" },
+    { address: ECAM_BASE, length: ECAM_BYTES, kind: "reserved" },
+    { address: IOAPIC_BASE, length: APIC_WINDOW_BYTES, kind: "reserved" },
     { address: LAPIC_ADDRESS, length: APIC_WINDOW_BYTES, kind: "reserved" },
     { address: FOUR_GIB, length: Math.max(0, memoryBytes - LOW_RAM_LIMIT), kind: "usable" },
   ];

@@ -238,6 +238,11 @@ export class Machine {
     return this.#inputs.send(channel, bytes);
   }
 
+  /** Resolves when the guest has taken most of what was sent to the channel; never while it does not. */
+  room(channel: string): Promise<void> {
+    return this.#inputs.room(channel);
+  }
+
   registers(): Registers {
     return this.#engine.registers(BOOT_CPU);
   }

@@ -12,6 +12,8 @@ import { invariant } from "../errors.js";
 /** Wall clock of deterministic machines: 2024-01-01T00:00:00Z. */
 export const SEEDED_POWER_ON_MS = Date.UTC(2024, 0, 1);
 const LOG_ENTRIES = 1024;
+/** A channel on which the guest has left this many bytes unread has no room for more. */
+const ROOM_BYTES = 64 * 1024;
 
 /** One thing that entered the guest. */
 export interface InputRecord {
@@ -40,6 +42,16 @@ interface Waiting {
   apply(): void;
 }
 
+/** A device at the end of a channel. */
+interface Channel {
+  deliver(bytes: Uint8Array): void;
+  waitingBytes(): number;
+  /** Bytes at the door, not delivered yet. */
+  arrivedBytes: number;
+  /** Who waits for room. */
+  readonly senders: (() => void)[];
+}
+
 /** Outside work under way; `ready` is set when it has ended. */
 interface Operation {
   ready: Waiting | undefined;
@@ -49,7 +61,7 @@ export class MachineInputs implements Inputs {
   readonly #options: InputOptions;
   readonly #random: ((target: Uint8Array) => void) | undefined;
   readonly #powerOnMs: number;
-  readonly #channels = new Map<string, (bytes: Uint8Array) => void>();
+  readonly #channels = new Map<string, Channel>();
   readonly #log: InputRecord[] = [];
   #logged = 0;
   #waiting: Waiting[] = [];
@@ -89,17 +101,29 @@ export class MachineInputs implements Inputs {
     );
   }
 
-  onBytes(channel: string, deliver: (bytes: Uint8Array) => void): void {
+  onBytes(channel: string, deliver: (bytes: Uint8Array) => void, waitingBytes: () => number): void {
     invariant(!this.#channels.has(channel), `two devices listen on channel ${channel}`);
-    this.#channels.set(channel, deliver);
+    this.#channels.set(channel, { deliver, waitingBytes, arrivedBytes: 0, senders: [] });
   }
 
   /** Sends bytes to a channel's device; false when nothing listens there. */
   send(channel: string, bytes: Uint8Array): boolean {
-    const deliver = this.#channels.get(channel);
-    if (deliver === undefined) return false;
-    this.#arrive({ kind: "bytes", name: channel, amount: bytes.length, apply: () => deliver(bytes) });
+    const device = this.#channels.get(channel);
+    if (device === undefined) return false;
+    device.arrivedBytes += bytes.length;
+    const apply = () => {
+      device.arrivedBytes -= bytes.length;
+      device.deliver(bytes);
+    };
+    this.#arrive({ kind: "bytes", name: channel, amount: bytes.length, apply });
     return true;
+  }
+
+  /** Resolves when the guest has taken most of what was sent to the channel; at once where nothing listens. */
+  room(channel: string): Promise<void> {
+    const device = this.#channels.get(channel);
+    if (device === undefined || hasRoom(device)) return Promise.resolve();
+    return new Promise((resolve) => device.senders.push(resolve));
   }
 
   /** Asks something of the machine from outside (a pressed button); done at the next boundary. */
@@ -119,6 +143,9 @@ export class MachineInputs implements Inputs {
 
   /** Lets in what waits. Called by the run loop at a boundary. */
   deliver(): void {
+    for (const device of this.#channels.values()) {
+      if (device.senders.length > 0 && hasRoom(device)) for (const resume of device.senders.splice(0)) resume();
+    }
     if (this.#waiting.length === 0) return;
     const arrivals = this.#waiting;
     this.#waiting = [];
@@ -155,6 +182,10 @@ export class MachineInputs implements Inputs {
       this.#arrive(first.ready);
     }
   }
+}
+
+function hasRoom({ arrivedBytes, waitingBytes }: Channel): boolean {
+  return arrivedBytes + waitingBytes() < ROOM_BYTES;
 }
 
 /** xorshift128 (Marsaglia 2003, "Xorshift RNGs"), its state spread from the seed by a multiplicative hash. */

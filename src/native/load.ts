@@ -39,6 +39,9 @@ export interface Addon {
   readonly NativeMachine: new (optionsJson: string, exitPage: Uint32Array) => RawMachine;
   /** JSON of `EngineInfo`. */
   engineInfo(): string;
+  /** As `FileCalls`. */
+  lockFile(fd: number, exclusive: boolean): boolean;
+  punchHole(fd: number, offset: number, length: number): Promise<boolean>;
 }
 
 export interface LoadedAddon {

@@ -1,13 +1,15 @@
 /**
  * A disk that is one raw file or block device: byte n of the disk is byte n of the file.
- * `discard` does nothing, which its contract allows: Node.js has no call that punches holes, and writing zeroes would
- * cost what the hint means to save. `writeZeroes` writes them.
- * Left out: an exclusive claim. Node.js has no advisory file locks either, and one made of files would outlive a crash.
+ * While it is open the file is locked, so that no two VMs write one disk: for itself alone when it is writable,
+ * together with other readers when it is not. The kernel keeps the lock, so it ends with the process, however that ends.
+ * `discard` and `writeZeroes` punch holes. Where the host cannot, `discard` does nothing, which its contract allows
+ * (writing zeroes would cost what the hint means to save), and `writeZeroes` writes them.
  */
 import { constants } from "node:fs";
 import { type FileHandle, open } from "node:fs/promises";
 import { basename } from "node:path";
 import { VmError } from "../errors.js";
+import { type FileCalls, fileCalls } from "../native/files.js";
 import type { Disk } from "./disk.js";
 
 const SECTOR_BYTES = 512;
@@ -22,19 +24,34 @@ export interface RawDiskOptions {
 }
 
 /**
- * Opens `path` as a disk. Throws VmError VM_FILE_NOT_FOUND, VM_FILE_UNREADABLE (no permission), or VM_DISK_INVALID
- * (no regular file or block device, empty, or not a multiple of 512 bytes long).
+ * Opens `path` as a disk and locks it until `close`. Throws VmError VM_FILE_NOT_FOUND, VM_FILE_UNREADABLE (no
+ * permission), VM_DISK_INVALID (no regular file or block device, empty, or not a multiple of 512 bytes long),
+ * VM_DISK_LOCKED (open as a disk elsewhere, and one of the two writes), VM_DISK_IO (the system fails to lock it),
+ * VM_ADDON_MISSING or VM_ADDON_FAILED.
  */
 export async function openRawDisk(path: string, options: RawDiskOptions = {}): Promise<Disk> {
   const readOnly = options.readOnly ?? false;
+  const calls = fileCalls();
   const file = await openFile(path, readOnly);
   try {
+    await checkKind(path, file);
+    lock(path, file, readOnly, calls);
     const sizeBytes = await measure(path, file);
-    return new RawDisk(path, file, sizeBytes, readOnly, options.id ?? identityFrom(path));
+    return new RawDisk({ path, file, calls, sizeBytes, readOnly, id: options.id ?? identityFrom(path) });
   } catch (error) {
     await file.close();
     throw error;
   }
+}
+
+interface RawDiskParts {
+  readonly path: string;
+  /** Open and locked. */
+  readonly file: FileHandle;
+  readonly calls: FileCalls;
+  readonly sizeBytes: number;
+  readonly readOnly: boolean;
+  readonly id: string;
 }
 
 class RawDisk implements Disk {
@@ -43,13 +60,17 @@ class RawDisk implements Disk {
   readonly id: string;
   readonly #path: string;
   readonly #file: FileHandle;
+  readonly #calls: FileCalls;
+  /** Holes being punched, which `close` waits for. A FileHandle does so for its own operations. */
+  readonly #punching = new Set<Promise<boolean>>();
 
-  constructor(path: string, file: FileHandle, sizeBytes: number, readOnly: boolean, id: string) {
-    this.#path = path;
-    this.#file = file;
-    this.sizeBytes = sizeBytes;
-    this.readOnly = readOnly;
-    this.id = id;
+  constructor(parts: RawDiskParts) {
+    this.#path = parts.path;
+    this.#file = parts.file;
+    this.#calls = parts.calls;
+    this.sizeBytes = parts.sizeBytes;
+    this.readOnly = parts.readOnly;
+    this.id = parts.id;
   }
 
   async read(offset: number, target: Uint8Array): Promise<void> {
@@ -75,11 +96,15 @@ class RawDisk implements Disk {
 
   async discard(offset: number, length: number): Promise<void> {
     this.#checkWrite(offset, length);
+    await this.#attempt("discard", async () => {
+      await this.#punch(offset, length);
+    });
   }
 
   async writeZeroes(offset: number, length: number): Promise<void> {
     this.#checkWrite(offset, length);
     await this.#attempt("write", async () => {
+      if (await this.#punch(offset, length)) return;
       for (let done = 0; done < length; done += ZEROES.length) {
         await this.#writeAll(offset + done, ZEROES.subarray(0, Math.min(ZEROES.length, length - done)));
       }
@@ -87,7 +112,19 @@ class RawDisk implements Disk {
   }
 
   async close(): Promise<void> {
+    await Promise.allSettled(this.#punching);
     await this.#attempt("close", () => this.#file.close());
+  }
+
+  /** False where the host cannot; nothing has changed then. */
+  async #punch(offset: number, length: number): Promise<boolean> {
+    const punch = this.#calls.punchHole(this.#file.fd, offset, length);
+    this.#punching.add(punch);
+    try {
+      return await punch;
+    } finally {
+      this.#punching.delete(punch);
+    }
   }
 
   async #writeAll(offset: number, source: Uint8Array): Promise<void> {
@@ -114,8 +151,7 @@ class RawDisk implements Disk {
     try {
       await work();
     } catch (cause) {
-      const reason = cause instanceof Error ? cause.message : String(cause);
-      throw new VmError("VM_DISK_IO", `cannot ${what} ${this.#path}: ${reason}`, {
+      throw new VmError("VM_DISK_IO", `cannot ${what} ${this.#path}: ${reasonOf(cause)}`, {
         hint: "check the disk that holds the file, and its free space",
         cause,
       });
@@ -141,9 +177,31 @@ async function openFile(path: string, readOnly: boolean): Promise<FileHandle> {
   }
 }
 
-async function measure(path: string, file: FileHandle): Promise<number> {
+async function checkKind(path: string, file: FileHandle): Promise<void> {
   const stats = await file.stat();
   if (!stats.isFile() && !stats.isBlockDevice()) throw notADisk(path);
+}
+
+function lock(path: string, file: FileHandle, readOnly: boolean, calls: FileCalls): void {
+  let locked: boolean;
+  try {
+    locked = calls.lockFile(file.fd, !readOnly);
+  } catch (cause) {
+    throw new VmError("VM_DISK_IO", `cannot lock ${path}: ${reasonOf(cause)}`, {
+      hint: "check that the file system holding it supports locks",
+      cause,
+    });
+  }
+  if (locked) return;
+  throw new VmError("VM_DISK_LOCKED", `${path} is in use as a ${readOnly ? "writable disk" : "disk"} already`, {
+    hint: readOnly
+      ? `end the VM that writes ${path}, or attach a copy of it`
+      : `end the VM that uses ${path}, attach a copy of it, or attach it read-only everywhere (FILE,ro)`,
+  });
+}
+
+async function measure(path: string, file: FileHandle): Promise<number> {
+  const stats = await file.stat();
   const sizeBytes = stats.isFile() ? stats.size : await findEnd(file);
   if (sizeBytes === 0 || sizeBytes % SECTOR_BYTES !== 0) {
     throw new VmError("VM_DISK_INVALID", `${path} is ${sizeBytes} bytes long, which is no whole number of sectors`, {
@@ -169,6 +227,10 @@ async function findEnd(file: FileHandle): Promise<number> {
     else high = middle;
   }
   return low;
+}
+
+function reasonOf(error: unknown): string {
+  return error instanceof Error ? error.message : String(error);
 }
 
 function notADisk(path: string, cause?: unknown): VmError {

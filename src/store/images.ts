@@ -53,9 +53,10 @@ export interface ImageContents {
 
 /**
  * All images in `home` by name, in order. Unlike `findImage` reads manifests only; a damaged one is left out.
+ * @throws VmError VM_HOME_UNUSABLE
  */
 export async function listImages(home: string): Promise<Image[]> {
-  const names = await readdir(imagesDirectory(home)).catch(nothingThere([]));
+  const names = await readdir(imagesDirectory(home)).catch(nothingThere([])).catch(unusable(home));
   const images = await Promise.all(
     names
       .filter((name) => !name.startsWith(UNFINISHED))
@@ -67,7 +68,7 @@ export async function listImages(home: string): Promise<Image[]> {
 
 /**
  * The image of this name, its files checked against the manifest's sizes and hashes.
- * @throws VmError VM_IMAGE_NOT_FOUND, VM_IMAGE_DAMAGED
+ * @throws VmError VM_IMAGE_NOT_FOUND, VM_IMAGE_DAMAGED, VM_HOME_UNUSABLE
  */
 export async function findImage(home: string, name: string): Promise<Image> {
   const image = await readImage(home, name);
@@ -78,12 +79,12 @@ export async function findImage(home: string, name: string): Promise<Image> {
 
 /**
  * Removes an image, damaged or not.
- * @throws VmError VM_IMAGE_NOT_FOUND
+ * @throws VmError VM_IMAGE_NOT_FOUND, VM_HOME_UNUSABLE
  */
 export async function removeImage(home: string, name: string): Promise<void> {
-  const trash = await setAside(home, name);
+  const trash = await setAside(home, name).catch(unusable(home));
   if (trash === undefined) throw notFound(name);
-  await rm(trash, { recursive: true, force: true });
+  await rm(trash, { recursive: true, force: true }).catch(unusable(home));
 }
 
 /**
@@ -144,7 +145,10 @@ async function readImage(home: string, name: string): Promise<Image> {
   if (!found.success) throw notFound(name);
   const path = join(imagesDirectory(home), name, FILES.manifest);
   const text = await readFile(path, "utf8").catch(async (cause: unknown) => {
-    const exists = await stat(join(imagesDirectory(home), name)).then(() => true, nothingThere(false));
+    const directory = join(imagesDirectory(home), name);
+    const exists = await stat(directory)
+      .then(() => true, nothingThere(false))
+      .catch(unusable(home));
     throw exists ? damaged(name, "its manifest cannot be read", cause) : notFound(name);
   });
   try {
@@ -182,7 +186,10 @@ async function moveIntoPlace(home: string, finished: string, name: string): Prom
       await syncDirectory(imagesDirectory(home));
       return;
     } catch (error) {
-      if (attempt === ATTEMPTS || !["ENOTEMPTY", "EEXIST", "EPERM"].includes(codeOf(error))) throw error;
+      if (attempt < ATTEMPTS && ["ENOTEMPTY", "EEXIST", "EPERM"].includes(codeOf(error))) continue;
+      // The old image serves on; where another builder's has taken its place, that one does.
+      if (trash !== undefined) await rename(trash, target).catch(() => {});
+      throw error;
     } finally {
       if (trash !== undefined) await rm(trash, { recursive: true, force: true });
     }
@@ -213,6 +220,16 @@ function nothingThere<T>(value: T): (error: unknown) => T {
   return (error) => {
     if (codeOf(error) === "ENOENT") return value;
     throw error;
+  };
+}
+
+/** The data directory itself is the matter: no directory, or not ours to use. */
+function unusable(home: string): (cause: unknown) => never {
+  return (cause) => {
+    throw new VmError("VM_HOME_UNUSABLE", `the data directory ${home} cannot be used: ${reasonOf(cause)}`, {
+      hint: "Name a directory you may write to with VMDECK_HOME or --home.",
+      cause,
+    });
   };
 }
 

@@ -92,3 +92,29 @@ test("images are listed as a table and as JSON, none in an empty home", async ()
   expect((await run("image", "ls", "--home", "/nonexistent")).out).toBe("NAME  BUILT  KERNEL  SIZE\n");
   expect((await run("image", "ls", "--json", "--home", "/nonexistent")).out).toBe("[]\n");
 });
+
+test("a reader that has gone away ends the program quietly, a full disk by a message", async () => {
+  for (const [code, status, said] of [
+    ["EPIPE", 141, ""],
+    ["ENOSPC", 1, "error: standard output cannot be written: no room\n"],
+  ] as const) {
+    let broke = (_error: NodeJS.ErrnoException) => {};
+    let err = "";
+    const kept = process.exitCode;
+    const failure = Object.assign(new Error("no room"), { code });
+    const stdout = {
+      write: () => broke(failure),
+      on: (_event: "error", listener: typeof broke) => {
+        broke = listener;
+      },
+    };
+    const output = new Output(stdout, {
+      write: (text) => {
+        err += text;
+      },
+    });
+    expect(await main(["--help"], output)).toBe(status);
+    expect(err).toBe(said);
+    process.exitCode = kept;
+  }
+});

@@ -124,6 +124,17 @@ test("the end and statistics are reported as a line or as JSON, beside the guest
   expect(JSON.parse(err)).toMatchObject({ kind: "powerOff", exitStatus: 0, stats: { resets: 0 } });
 });
 
+test("JSON tells the error by its code, and the exit status that follows", async () => {
+  const timeout = start("spin", "--timeout", "200ms", "--json");
+  const { status, err } = await finish(timeout);
+  expect(status).toBe(5);
+  expect(JSON.parse(err)).toMatchObject({ kind: "timeout", exitStatus: 5, error: { code: "VM_TIMEOUT" } });
+  const interrupted = start("echo", "--json");
+  await firstOutput(interrupted);
+  interrupted.kill("SIGINT");
+  expect(JSON.parse((await finish(interrupted)).err)).toMatchObject({ kind: "killed", exitStatus: 130 });
+});
+
 test("the serial port goes to a file or nowhere, and JSON to standard output then", async () => {
   const log = join(guests.directory(), "serial.log");
   const file = await finish(start("flood", "--serial", `file:${log}`, "--json"));

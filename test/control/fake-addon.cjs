@@ -1,7 +1,7 @@
 /**
  * An addon without a processor, loaded through VMDECK_NATIVE_PATH: its "guests" are generators that yield exits. With it
  * the VM process, its socket and the command line are tested as they are, whatever the state of the engine.
- * VMDECK_FAKE_GUEST chooses the guest.
+ * VMDECK_FAKE_GUEST chooses the guest. It grants every lock and punches no hole, as on a system that can do neither.
  */
 const EXIT = { io: 0, hlt: 2, budget: 6, shutdown: 8 };
 const COM1 = { data: 0x3f8, lsr: 0x3fd };
@@ -29,6 +29,7 @@ function* echo() {
     if (key === "r") yield out(0xcf9, 6);
     if (key === "x") yield out(0xf4, 5);
     if (key === "c") yield { kind: EXIT.shutdown };
+    if (key === "!") throw new Error("VM_INTERNAL: the engine is broken");
     if (key === "k") process.kill(process.pid, "SIGKILL");
     yield* print(key);
   }
@@ -149,4 +150,6 @@ module.exports = {
   NativeMachine,
   engineInfo: () =>
     JSON.stringify({ version: "fake", arch: "none", os: "none", engines: [], cpuModels: [], hostFeatures: [] }),
+  lockFile: () => true,
+  punchHole: async () => false,
 };

@@ -37,6 +37,15 @@ test("waits are served in order, and a plain text is no pattern", async () => {
   expect(order).toEqual(["first", "second"]);
 });
 
+test("a wait that gives up lets those behind it go on", async () => {
+  const { console, say } = setUp();
+  const first = expect(console.waitFor("never", { timeoutMs: 1 })).rejects.toMatchObject({ code: "VM_TIMEOUT" });
+  const second = console.waitFor("here");
+  say("here");
+  await first;
+  await second;
+});
+
 test("a character split between chunks is one character", async () => {
   const { console } = setUp();
   const bytes = Buffer.from("grün ✓");

@@ -134,6 +134,39 @@ test("a VM process that dies is reported, and leaves no socket", async () => {
   expect(sockets()).toEqual(before);
 });
 
+test("a machine that breaks ends its VM process, which says why and leaves no socket", async () => {
+  guests.choose("echo");
+  const before = sockets();
+  const vm = await Vm.run(options());
+  await vm.serial.write("!");
+  await expect(vm.wait()).rejects.toMatchObject({
+    code: "VM_PROCESS_DIED",
+    message: expect.stringContaining("the engine is broken (VM_INTERNAL)"),
+  });
+  expect(sockets()).toEqual(before);
+});
+
+test("what is typed faster than the guest reads waits for it, and a guest that never reads can be killed", async () => {
+  guests.choose("echo");
+  const text = "0123456789abdf\n".repeat(16 * 1024);
+  const reading = await Vm.run(options());
+  await reading.serial.write(text);
+  await reading.serial.write("q");
+  await reading.wait();
+  expect(reading.serial.output).toBe(`ready\n${text}`);
+  guests.choose("spin");
+  const deaf = await Vm.run(options());
+  let written = false;
+  const write = deaf.serial.write(text).then(() => {
+    written = true;
+  });
+  for (let i = 0; i < 8; i++) await deaf.stats();
+  expect(written).toBe(false);
+  await deaf.kill();
+  await write;
+  expect((await deaf.wait()).kind).toBe("killed");
+});
+
 test("errors of the VM process are the caller's", async () => {
   guests.choose("echo");
   const run = (extra: object) => Vm.run({ ...options(), ...extra });

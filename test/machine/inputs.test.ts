@@ -15,12 +15,13 @@ function setUp(seed?: number) {
   return { inputs, at, faults };
 }
 
+const nothingWaits = () => 0;
 const settled = () => new Promise((resolve) => setImmediate(resolve));
 
 test("nothing enters before the boundary, and what enters is stamped with the instruction", () => {
   const { inputs, at } = setUp();
   const received: string[] = [];
-  inputs.onBytes("serial0", (bytes) => received.push(Buffer.from(bytes).toString()));
+  inputs.onBytes("serial0", (bytes) => received.push(Buffer.from(bytes).toString()), nothingWaits);
   expect(inputs.send("serial0", Buffer.from("abc"))).toBe(true);
   inputs.request("power button", () => received.push("button"));
   expect(received).toEqual([]);
@@ -34,6 +35,34 @@ test("nothing enters before the boundary, and what enters is stamped with the in
     { instructions: 1234, kind: "bytes", name: "serial0", amount: 3 },
     { instructions: 1234, kind: "request", name: "power button", amount: 0 },
   ]);
+});
+
+test("a sender waits while the guest leaves much unread, whether at the door or in the device", async () => {
+  const { inputs } = setUp();
+  let held = 0;
+  inputs.onBytes(
+    "serial0",
+    (bytes) => {
+      held += bytes.length;
+    },
+    () => held,
+  );
+  let resumed = 0;
+  const wait = () => inputs.room("serial0").then(() => (resumed += 1));
+  wait();
+  await settled();
+  expect(resumed).toBe(1);
+  inputs.send("serial0", new Uint8Array(100_000));
+  wait();
+  inputs.deliver();
+  inputs.deliver();
+  await settled();
+  expect(resumed).toBe(1);
+  held = 10;
+  inputs.deliver();
+  await settled();
+  expect(resumed).toBe(2);
+  await inputs.room("serial9");
 });
 
 test("bytes for a channel without a device are refused", () => {
@@ -80,10 +109,11 @@ test("a deterministic machine is blocked by outside work and gets results in ord
 test("a device that throws at an input is reported and stops no other", () => {
   const { inputs, faults } = setUp();
   const received: string[] = [];
-  inputs.onBytes("bad", () => {
+  const bug = () => {
     throw new Error("bug");
-  });
-  inputs.onBytes("good", () => received.push("good"));
+  };
+  inputs.onBytes("bad", bug, nothingWaits);
+  inputs.onBytes("good", () => received.push("good"), nothingWaits);
   inputs.send("bad", Uint8Array.of(1));
   inputs.send("good", Uint8Array.of(1));
   inputs.deliver();

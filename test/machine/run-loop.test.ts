@@ -146,7 +146,7 @@ test("a device that throws is reported, its access answered as by an empty bus, 
   ports.claim(0x70, 2, { name: "bad-port", readPort: bug, writePort: bug });
   mmio.claim(0xc000_0000, 16, { name: "bad-mmio", readMmio: bug, writeMmio: bug });
   clock.timer("bad-timer", bug).arm(0);
-  inputs.onBytes("bad-input", bug);
+  inputs.onBytes("bad-input", bug, () => 0);
   inputs.send("bad-input", Uint8Array.of(1));
   play(
     { kind: EXIT.io, size: 1, address: 0x71 },
@@ -230,7 +230,11 @@ test("a halt too short to sleep for is skipped within the slice", async () => {
 test("a halted guest without a timer sleeps until something arrives", async () => {
   const { engine, inputs, pace, loop, play } = setUp();
   const received: number[] = [];
-  inputs.onBytes("serial0", (bytes) => received.push(...bytes));
+  inputs.onBytes(
+    "serial0",
+    (bytes) => received.push(...bytes),
+    () => 0,
+  );
   play({ kind: EXIT.hlt });
   pace.onTurn = () => {
     if (received.length > 0 || pace.sleeps.length !== 1) return;

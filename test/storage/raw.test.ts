@@ -1,10 +1,24 @@
-import { mkdtemp, readFile, rm, stat, truncate, writeFile } from "node:fs/promises";
+import { mkdtemp, open as openFile, readFile, rm, stat, truncate, writeFile } from "node:fs/promises";
+import { createRequire } from "node:module";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
-import { afterEach, beforeEach, describe, expect, it } from "vitest";
+import { fileURLToPath } from "node:url";
+import { afterEach, beforeEach, describe, expect, it, vi } from "vitest";
 import { VmError } from "../../src/errors.js";
 import type { Disk } from "../../src/storage/disk.js";
 import { openRawDisk } from "../../src/storage/raw.js";
+
+/** An addon that punches no holes. */
+const FAKE_ADDON = fileURLToPath(new URL("../control/fake-addon.cjs", import.meta.url));
+/** The source of an addon that punches a hole when it is told to finish. */
+const SLOW_ADDON = `
+  let finish;
+  exports.lockFile = () => true;
+  exports.punchHole = () => new Promise((resolve) => { finish = resolve; });
+  exports.finish = () => finish(true);
+`;
+/** Where holes can be punched, on any file system a temporary directory is likely to be on. */
+const punchesHoles = process.platform === "linux";
 
 let directory: string;
 let path: string;
@@ -17,14 +31,30 @@ beforeEach(async () => {
 
 afterEach(async () => {
   for (const disk of open.splice(0)) await disk.close();
+  vi.unstubAllEnvs();
   await rm(directory, { recursive: true });
 });
 
-async function disk(bytes: number, readOnly = false): Promise<Disk> {
+async function filled(bytes: number): Promise<string> {
   await writeFile(path, new Uint8Array(bytes));
-  const opened = await openRawDisk(path, { readOnly });
+  return path;
+}
+
+async function disk(bytes: number, readOnly = false): Promise<Disk> {
+  const opened = await openRawDisk(await filled(bytes), { readOnly });
   open.push(opened);
   return opened;
+}
+
+/** Bytes that the file takes up on its file system. */
+async function storedBytes(): Promise<number> {
+  const file = await openFile(path);
+  try {
+    await file.sync();
+    return (await file.stat()).blocks * 512;
+  } finally {
+    await file.close();
+  }
 }
 
 async function codeOf(work: Promise<unknown>): Promise<{ code: string; hint: string | undefined }> {
@@ -61,16 +91,50 @@ describe("raw disk", () => {
     expect(long.id).toBe("_me_that_goes_on.img");
   });
 
-  it("zeroes ranges for good and keeps what it is told to discard or not", async () => {
+  it.each([
+    ["by punching holes", undefined],
+    ["by writing zeroes where it cannot punch holes", FAKE_ADDON],
+  ])("zeroes exactly the sectors it is told to, %s", async (_how, addon) => {
+    if (addon !== undefined) vi.stubEnv("VMDECK_NATIVE_PATH", addon);
     const target = await disk(4 << 20);
     await target.write(0, new Uint8Array(4 << 20).fill(0xaa));
     await target.writeZeroes(512, (3 << 20) + 512);
-    await target.discard(0, 512);
     const file = await readFile(path);
-    expect(file[511]).toBe(0xaa);
+    expect(file.subarray(0, 512).every((byte) => byte === 0xaa)).toBe(true);
     expect(file.subarray(512, (3 << 20) + 1024).every((byte) => byte === 0)).toBe(true);
-    expect(file[(3 << 20) + 1024]).toBe(0xaa);
+    expect(file.subarray((3 << 20) + 1024).every((byte) => byte === 0xaa)).toBe(true);
     expect(file.length).toBe(4 << 20);
+  });
+
+  it("discards nothing outside the range, and all of it stays readable", async () => {
+    const target = await disk(4 << 20);
+    await target.write(0, new Uint8Array(4 << 20).fill(0xaa));
+    await target.discard(512, 1 << 20);
+    await target.discard((3 << 20) - 512, 1024);
+    await target.read(0, new Uint8Array(4 << 20));
+    const file = await readFile(path);
+    expect(file.subarray(0, 512).every((byte) => byte === 0xaa)).toBe(true);
+    expect(file.subarray(512 + (1 << 20), (3 << 20) - 512).every((byte) => byte === 0xaa)).toBe(true);
+    expect(file.subarray((3 << 20) + 512).every((byte) => byte === 0xaa)).toBe(true);
+    expect(file.length).toBe(4 << 20);
+  });
+
+  it.runIf(punchesHoles)("gives the host its space back by discarding and zeroing", async () => {
+    const target = await disk(8 << 20);
+    await target.write(0, new Uint8Array(8 << 20).fill(0xaa));
+    const before = await storedBytes();
+    await target.discard(1 << 20, 2 << 20);
+    expect(before - (await storedBytes())).toBe(2 << 20);
+    await target.writeZeroes(4 << 20, 3 << 20);
+    expect(before - (await storedBytes())).toBe(5 << 20);
+  });
+
+  it("leaves the file alone when it can punch no hole to discard with", async () => {
+    vi.stubEnv("VMDECK_NATIVE_PATH", FAKE_ADDON);
+    const target = await disk(1 << 20);
+    await target.write(0, new Uint8Array(1 << 20).fill(0xaa));
+    await target.discard(0, 1 << 20);
+    expect((await readFile(path)).every((byte) => byte === 0xaa)).toBe(true);
   });
 
   it("carries operations out concurrently without mixing them up", async () => {
@@ -105,6 +169,53 @@ describe("raw disk", () => {
     expect((await codeOf(target.read(offset, new Uint8Array(length)))).code).toBe("VM_DISK_IO");
     expect((await codeOf(target.write(offset, new Uint8Array(length)))).code).toBe("VM_DISK_IO");
     expect((await stat(path)).size).toBe(1024);
+  });
+
+  // On Windows every lock is granted.
+  describe.skipIf(process.platform === "win32")("lock", () => {
+    it.each([
+      ["a second writer", false, false],
+      ["a writer besides a reader", true, false],
+      ["a reader besides a writer", false, true],
+    ])("refuses %s with a hint that names the file", async (_what, firstReadOnly, secondReadOnly) => {
+      await disk(1024, firstReadOnly);
+      const found = await codeOf(openRawDisk(path, { readOnly: secondReadOnly }));
+      expect(found).toEqual({ code: "VM_DISK_LOCKED", hint: expect.stringContaining(path) });
+    });
+
+    it("lets readers in together, and a writer when the last has gone", async () => {
+      const first = await disk(1024, true);
+      const second = await openRawDisk(path, { readOnly: true });
+      await first.close();
+      expect((await codeOf(openRawDisk(path))).code).toBe("VM_DISK_LOCKED");
+      await second.close();
+      open.splice(0, 1, await openRawDisk(path));
+    });
+
+    it("is gone after close, and after an open that failed", async () => {
+      const target = await disk(1024);
+      expect((await codeOf(openRawDisk(path))).code).toBe("VM_DISK_LOCKED");
+      await target.close();
+      await truncate(path, 1000);
+      expect((await codeOf(openRawDisk(path))).code).toBe("VM_DISK_INVALID");
+      await truncate(path, 1024);
+      open.splice(0, 1, await openRawDisk(path));
+    });
+  });
+
+  it("closes, and so lets go of the file, when what was begun is done", async () => {
+    const slow = join(directory, "slow.cjs");
+    await writeFile(slow, SLOW_ADDON);
+    vi.stubEnv("VMDECK_NATIVE_PATH", slow);
+    const target = await openRawDisk(await filled(1024));
+    const order: string[] = [];
+    const discarded = target.discard(0, 512).then(() => order.push("discarded"));
+    const closed = target.close().then(() => order.push("closed"));
+    // A close that did not wait would be through before these.
+    for (let reads = 0; reads < 20; reads++) await readFile(path);
+    createRequire(import.meta.url)(slow).finish();
+    await Promise.all([discarded, closed]);
+    expect(order).toEqual(["discarded", "closed"]);
   });
 
   it("reports a file that was cut behind its back instead of waiting for bytes", async () => {

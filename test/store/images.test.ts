@@ -51,6 +51,16 @@ describe("image registry", () => {
     expect((await listImages(home)).map((image) => image.manifest.name)).toEqual(["a", "b"]);
   });
 
+  test("a home that is no directory is named as such", async () => {
+    const file = join(home, "file");
+    await writeFile(file, "");
+    const unusable = { code: "VM_HOME_UNUSABLE", hint: expect.stringContaining("--home") };
+    await expect(listImages(file)).rejects.toMatchObject(unusable);
+    await expect(findImage(file, "mini")).rejects.toMatchObject(unusable);
+    await expect(removeImage(file, "mini")).rejects.toMatchObject(unusable);
+    await expect(publishImage(file, contents("mini"))).rejects.toMatchObject(unusable);
+  });
+
   test("replaces an image whole", async () => {
     await publishImage(home, contents("mini", "old"));
     await publishImage(home, contents("mini", "new"));

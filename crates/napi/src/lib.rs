@@ -4,10 +4,12 @@
 //! is an error. Panics are caught here and become errors, so that a bug of ours never takes Node down silently.
 //!
 //! - [`exit_page`]: the page of 32-bit words that exits are written into.
+//! - [`file`]: locks and holes for the files that hold disks.
 //! - [`json`]: options, registers and statistics as JSON.
 //! - [`runner`]: `run`, the one call on the exit path, as a bare function.
 
 mod exit_page;
+pub mod file;
 mod json;
 mod runner;
 

@@ -34,11 +34,12 @@ export class VirtioConsole implements VirtioModel {
     this.#context = context;
     this.#sink = sink;
     this.name = name;
-    context.inputs.onBytes(channel, (bytes) => {
+    const deliver = (bytes: Uint8Array) => {
       if (bytes.length === 0) return;
       this.#waiting.push(bytes);
       this.#transport?.kick(RECEIVE_QUEUE);
-    });
+    };
+    context.inputs.onBytes(channel, deliver, () => this.#waiting.reduce((sum, bytes) => sum + bytes.length, 0));
   }
 
   connect(transport: VirtioTransport): void {

@@ -182,3 +182,22 @@ fn stepping_in_real_and_protected_mode() {
     bench.set_flags(bit::TF);
     assert_eq!(steps(&mut bench, 2), [0x1001, 0x1002]);
 }
+
+#[test]
+fn an_interrupt_handler_is_not_stepped() {
+    const NMI: u8 = 2;
+    let handler = 0xc000;
+    let mut bench = Bench::long();
+    bench.routine(handler, |a| {
+        a.nop()?;
+        a.iretq()
+    });
+    bench.gate(NMI, handler, 0);
+    bench.program(CODE, |a| {
+        a.nop()?;
+        a.nop()
+    });
+    bench.set_flags(bit::TF);
+    bench.machine.nmi(0);
+    assert_eq!(steps(&mut bench, 2), [CODE + 1, CODE + 2], "stepping goes on behind the handler's IRET");
+}

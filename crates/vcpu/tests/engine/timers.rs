@@ -177,3 +177,26 @@ fn an_interrupted_string_goes_on_where_it_was() {
     assert_eq!(bench.machine.instructions(), 6 + 1000 + 2, "and the handler's OUT and IRET");
     assert_eq!(bench.reg(RDI), DATA + 1000);
 }
+
+#[test]
+fn a_deadline_follows_a_tsc_that_the_guest_has_set() {
+    // The clock stands at 1 ms: 2,000,000 ticks. (TSC set then, deadline, the time it goes off)
+    let cases = [
+        (0, 2_000, Some(1_001_000)),
+        (0, u64::MAX, Some(u64::MAX)),
+        (1 << 63, (1 << 63) + 2_000, Some(1_001_000)),
+        (u64::MAX - 3_999, u64::MAX - 1_999, Some(1_001_000)),
+        (5_000, 4_999, None),
+    ];
+    for (tsc, deadline, expected) in cases {
+        let mut bench = Bench::long();
+        timer(&mut bench, 2);
+        bench.machine.anchor_clock(1_000_000, 10_000);
+        let core = bench.core();
+        core.cpu.msr.tsc_adjust = u64::wrapping_sub(tsc, 2_000_000);
+        let now = core.now();
+        assert_eq!(now.tsc, tsc);
+        core.lapic.write_msr(TSC_DEADLINE, deadline, now).expect("the deadline can be written");
+        assert_eq!(core.lapic.next_deadline_ns(core), expected, "deadline {deadline:#x} at TSC {tsc:#x}");
+    }
+}
